@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The series as the repository holds it: patches/, new files, MAINTAINERS.
+
+patches/series has one line per mail, "NAME.patch [new-file ...]". A patch is
+a mail without addresses: "Subject: [PATCH] ...", an empty line, the message,
+a line "---", the diff to files that the kernel already has. The new files
+named after it (exact paths, or folders that end in "/") come with that mail;
+the word MAINTAINERS stands for the entry of the repository's MAINTAINERS.
+"""
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from common import BUILD, REPO, STOCK, Refused, read
+
+PATCHES = os.path.join(REPO, "patches")
+
+# New files of the repository are looked for below these.
+KERNEL_FOLDERS = ("Documentation", "arch", "block", "certs", "crypto", "drivers", "fs",
+                  "include", "init", "io_uring", "ipc", "kernel", "lib", "mm", "net", "samples",
+                  "security", "sound", "tools", "usr", "virt")
+JUNK = ("*~", "*.orig", "*.rej", ".*.sw?", "*.o", "*.ko", "*.a", "*.cmd", "*.pyc", "__pycache__",
+        ".devmem-tmp-*", ".#*", "#*#", "tags", "TAGS", "cscope.*", "GPATH", "GRTAGS", "GTAGS",
+        "compile_commands.json", ".cache", ".clangd", ".vscode", ".idea", ".git", "core")
+
+
+def is_junk(name):
+    return any(fnmatch.fnmatch(name, pattern) for pattern in JUNK)
+
+
+def repo_files():
+    """New files for the kernel that the repository holds, sorted."""
+    found = []
+    for top in KERNEL_FOLDERS:
+        for folder, folders, names in os.walk(os.path.join(REPO, top)):
+            folders[:] = [name for name in folders if not is_junk(name)]
+            found += [os.path.relpath(os.path.join(folder, name), REPO)
+                      for name in names if not is_junk(name)]
+    return sorted(found)
+
+
+class Patch:
+    """A file of patches/: the message, and the diff cut into one part per file."""
+
+    def __init__(self, name, data):
+        self.name = name
+        self.path = os.path.join(PATCHES, name)
+        text = data.decode()
+        start = re.search(r"^diff --git ", text, re.M)
+        head = text[:start.start()] if start else text
+        if not start and re.search(r"^(--- a/|\+\+\+ b/|@@ )", text, re.M):
+            raise Refused("patches/%s has a diff that does not begin with 'diff --git'" % name)
+        self.parse_head(head)
+        self.sections = {}              # path: text of its diff
+        for part in re.split(r"(?m)^(?=diff --git )", text[start.start():] if start else ""):
+            if part:
+                self.add_section(part)
+
+    def parse_head(self, head):
+        header, separator, body = head.partition("\n\n")
+        if not header.startswith(("Subject:", "From", "Date:")) or not separator:
+            raise Refused("patches/%s does not begin with 'Subject: [PATCH] ...' and an empty "
+                          "line" % self.name)
+        unfolded = re.sub(r"\n[ \t]+", " ", header)
+        subject = re.search(r"^Subject: *(?:\[[^\]]*\] *)?(.+)$", unfolded, re.M)
+        if not subject:
+            raise Refused("patches/%s has no Subject line" % self.name)
+        self.subject = subject.group(1).strip()
+        # The message ends at "---"; a diffstat after it is made anew.
+        self.body = re.split(r"(?m)^---\s*$", body)[0].strip("\n")
+
+    def add_section(self, part):
+        # git-format-patch ends a mail with "-- " and its version.
+        part = re.sub(r"(?m)^-- \n[^\n]*\n*\Z", "", part)
+        part = re.sub(r"(?m)^index [0-9a-f]+\.\.[0-9a-f]+( \d+)?\n", "", part)
+        path = re.match(r"diff --git a/(\S+) b/(\S+)\n", part)
+        if not path or path.group(1) != path.group(2):
+            raise Refused("patches/%s: can't read '%s' (renames are not supported)" %
+                          (self.name, part.splitlines()[0]))
+        if re.search(r"(?m)^new file mode|^--- /dev/null", part.split("\n@@")[0]):
+            raise Refused("patches/%s adds %s: a new file stands in the repository at that path, "
+                          "and patches/series names it" % (self.name, path.group(1)))
+        if path.group(1) in self.sections:
+            raise Refused("patches/%s has two diffs for %s" % (self.name, path.group(1)))
+        self.sections[path.group(1)] = part.rstrip("\n") + "\n"
+
+    def text(self):
+        parts = ["Subject: [PATCH] %s\n\n%s\n---\n" % (self.subject, self.body)]
+        for path in sorted(self.sections):
+            parts.append(self.sections[path])
+        return parts[0] + ("\n" if len(parts) > 1 else "") + "".join(parts[1:])
+
+
+class Line:
+    """One line of patches/series: one mail."""
+
+    def __init__(self, number, patch, words, new_files, maintainers):
+        self.number = number
+        self.patch = patch
+        self.words = words
+        self.new_files = new_files
+        self.maintainers = maintainers
+
+
+def load():
+    """The lines of patches/series, checked against what is there."""
+    data = read(os.path.join(PATCHES, "series"))
+    if data is None:
+        raise Refused("patches/series is not there: it names the patches in their order")
+    available = repo_files()
+    owner, lines, seen, maintainers = {}, [], set(), None
+    for number, row in enumerate(data.decode().splitlines(), 1):
+        words = row.split("#")[0].split()
+        if not words:
+            continue
+        where = "patches/series:%d" % number
+        name = words[0]
+        content = read(os.path.join(PATCHES, name))
+        if not name.endswith(".patch") or content is None:
+            raise Refused("%s: there is no patches/%s" % (where, name))
+        if name in seen:
+            raise Refused("%s: %s is named twice" % (where, name))
+        seen.add(name)
+        files, entry = [], False
+        for word in words[1:]:
+            if word == "MAINTAINERS":
+                if maintainers:
+                    raise Refused("%s: MAINTAINERS is already in %s" % (where, maintainers))
+                maintainers, entry = where, True
+                continue
+            matches = [path for path in available
+                       if path == word or word.endswith("/") and path.startswith(word)]
+            if not matches:
+                raise Refused("%s: the repository has no file %s" % (where, word))
+            for path in matches:
+                if path in owner:
+                    raise Refused("%s: %s is already in %s" % (where, path, owner[path]))
+                owner[path] = where
+            files += matches
+        lines.append(Line(number, Patch(name, content), words[1:], files, entry))
+    missing = [path for path in available if path not in owner]
+    if missing:
+        raise Refused("no line of patches/series names %s: add it to the mail that it belongs to" %
+                      ", ".join(missing))
+    if not maintainers and os.path.exists(os.path.join(REPO, "MAINTAINERS")):
+        raise Refused("no line of patches/series has the word MAINTAINERS")
+    unused = [name for name in sorted(os.listdir(PATCHES))
+              if name.endswith(".patch") and name not in seen]
+    if unused:
+        raise Refused("patches/series does not name %s" % ", ".join(unused))
+    check_new_files(lines, owner)
+    return lines
+
+
+def check_new_files(lines, owner):
+    for path in owner:
+        if os.path.lexists(os.path.join(STOCK, path)):
+            raise Refused("%s is a file of the kernel itself: change it with a patch" % path)
+    for line in lines:
+        for path in line.patch.sections:
+            if path in owner:
+                raise Refused("patches/%s changes %s, which is a new file of the repository: "
+                              "change the file itself" % (line.patch.name, path))
+
+
+def inputs():
+    """Everything that the series is made of, for a digest."""
+    parts = []
+    for folder, _, names in os.walk(PATCHES):
+        for name in sorted(names):
+            if not is_junk(name):
+                parts += [name, read(os.path.join(folder, name))]
+    for path in repo_files() + ["MAINTAINERS"]:
+        parts += [path, read(os.path.join(REPO, path)), str(is_executable(path))]
+    return parts
+
+
+def is_executable(path):
+    return os.access(os.path.join(REPO, path), os.X_OK)
+
+
+# --- MAINTAINERS --------------------------------------------------------------
+
+def own_entry():
+    data = read(os.path.join(REPO, "MAINTAINERS"))
+    if data is None:
+        raise Refused("patches/series says MAINTAINERS, but the repository has no such file")
+    return data.decode().strip("\n") + "\n"
+
+
+def insert_entry(text, entry):
+    """The kernel's MAINTAINERS with our entry at its place in the alphabet."""
+    title = entry.splitlines()[0]
+    titles = [(match.start(), match.group(1)) for match in
+              re.finditer(r"(?m)(?<=\n\n)([^\s][^\n]*)\n(?=[A-Z]:\t)", text)]
+    if not titles:
+        raise Refused("the kernel's MAINTAINERS has no entries that can be read")
+    # The list is not perfectly sorted: the place with the fewest misfits.
+    misfits = sum(name <= title for _, name in titles)
+    best, place = misfits, titles[0][0]
+    for i, (_, name) in enumerate(titles):
+        misfits += 1 if name > title else -1
+        if misfits < best:
+            best = misfits
+            place = titles[i + 1][0] if i + 1 < len(titles) else len(text)
+    return text[:place] + entry + "\n" + text[place:]
+
+
+def entry_patterns():
+    """The F: lines of our entry, as path prefixes or globs."""
+    return re.findall(r"(?m)^F:\s*(\S+)", own_entry())
+
+
+# --- applying -------------------------------------------------------------------
+
+# Kernel habits: histogram diffs, hunk headers that name C functions.
+GIT_OPTIONS = ("-c", "diff.algorithm=histogram", "-c", "core.quotePath=false",
+               "-c", "core.attributesFile=" + os.path.join(STOCK, ".gitattributes"),
+               "-c", "core.safecrlf=false", "-c", "core.autocrlf=false")
+
+
+def git_env():
+    """git as a tool for patches, blind to the repository around build/."""
+    env = {key: val for key, val in os.environ.items() if not key.startswith("GIT_")}
+    env.update(GIT_CEILING_DIRECTORIES=BUILD, GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull,
+               LC_ALL="C")
+    return env
+
+
+def apply_sections(folder, name, sections, reverse=False):
+    """Apply parts of a patch to the files under a folder; None or what failed."""
+    if not sections:
+        return None
+    command = ["git", "apply", "-p1", "--whitespace=nowarn"]
+    if reverse:
+        command.append("-R")
+    done = subprocess.run(command + ["-"], input="".join(sections).encode(), cwd=folder,
+                          env=git_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return None if done.returncode == 0 else done.stderr.decode(errors="replace")
+
+
+def explain_failure(patch, error):
+    """The patch, the file, the hunk."""
+    failed = re.search(r"patch failed: (\S+):(\d+)", error)
+    if not failed:
+        return "patches/%s does not apply:\n%s" % (patch.name, error.strip())
+    path, start = failed.group(1), int(failed.group(2))
+    hunks = re.split(r"(?m)^(?=@@ )", patch.sections.get(path, ""))[1:]
+    for number, hunk in enumerate(hunks, 1):
+        at = re.match(r"@@ -(\d+)", hunk)
+        # git counts the line where the hunk's first changed context begins.
+        if at and int(at.group(1)) == start:
+            return ("patches/%s does not apply to %s, hunk %d of %d:\n%s" %
+                    (patch.name, path, number, len(hunks), hunk.rstrip("\n")))
+    return "patches/%s does not apply to %s, at line %d" % (patch.name, path, start)
+
+
+class Workbench:
+    """A scratch folder with the touched files only, stepped through the series."""
+
+    def __init__(self, lines):
+        self.lines = lines
+        self.touched = {path for line in lines for path in line.patch.sections}
+        self.new = {path for line in lines for path in line.new_files}
+        if any(line.maintainers for line in lines):
+            self.touched.add("MAINTAINERS")
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp(dir=BUILD, prefix=".new-bench-")
+        for path in sorted(self.touched):
+            self.put(path, read(os.path.join(STOCK, path)))
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def put(self, path, data):
+        full = os.path.join(self.folder, path)
+        if data is None:
+            if os.path.exists(full):
+                os.unlink(full)
+            return
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "wb") as f:
+            f.write(data)
+
+    def get(self, path):
+        return read(os.path.join(self.folder, path))
+
+    def step(self, line):
+        """Apply one line; returns the paths that it touches."""
+        paths = sorted(line.patch.sections)
+        for path in paths:
+            if not os.path.exists(os.path.join(self.folder, path)):
+                raise Refused("patches/%s changes %s, which this kernel does not have" %
+                              (line.patch.name, path))
+        error = apply_sections(self.folder, line.patch.name, line.patch.sections.values())
+        if error:
+            raise Refused(explain_failure(line.patch, error))
+        for path in line.new_files:
+            self.put(path, read(os.path.join(REPO, path)))
+        if line.maintainers:
+            text = self.get("MAINTAINERS")
+            if text is None:
+                raise Refused("this kernel has no MAINTAINERS")
+            self.put("MAINTAINERS", insert_entry(text.decode(), own_entry()).encode())
+            paths.append("MAINTAINERS")
+        return paths + list(line.new_files)
+
+
+def final_files(lines):
+    """Path: (content, executable) of every file that the series touches, at its end."""
+    with Workbench(lines) as bench:
+        for line in lines:
+            bench.step(line)
+        files = {path: (bench.get(path),
+                        os.access(os.path.join(STOCK, path), os.X_OK)) for path in bench.touched}
+        files.update({path: (bench.get(path), is_executable(path)) for path in bench.new})
+        return files
+
+
+def make_section(path, before, after):
+    """The diff of one file, in git's format; empty when there is none."""
+    if before == after:
+        return ""
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix=".new-diff-") as temp:
+        for side, data in (("a", before), ("b", after)):
+            full = os.path.join(temp, side, path)
+            os.makedirs(os.path.dirname(full))
+            with open(full, "wb") as f:
+                f.write(data)
+        done = subprocess.run(["git", *GIT_OPTIONS, "diff", "--no-index", "--no-color", "--no-ext-diff",
+                               "--no-prefix", "a/" + path, "b/" + path],
+                              cwd=temp, env=git_env(), stdout=subprocess.PIPE)
+    text = done.stdout.decode()
+    return re.sub(r"(?m)^index [0-9a-f]+\.\.[0-9a-f]+( \d+)?\n", "", text, count=1)
