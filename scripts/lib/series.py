@@ -219,7 +219,7 @@ def entry_patterns():
 # Kernel habits: histogram diffs, hunk headers that name C functions.
 GIT_OPTIONS = ("-c", "diff.algorithm=histogram", "-c", "core.quotePath=false",
                "-c", "core.attributesFile=" + os.path.join(STOCK, ".gitattributes"),
-               "-c", "core.safecrlf=false", "-c", "core.autocrlf=false")
+               "-c", "core.abbrev=12", "-c", "core.safecrlf=false", "-c", "core.autocrlf=false")
 
 
 def git_env():

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+# Entry points; 'make help' lists them. The work is done by scripts/.
+
+# Handed to the scripts when given on the command line or in the environment.
+export LINUX KERNEL TESTS PATCH BUILD V
+
+# The scripts run make themselves, with as many jobs as there are CPUs.
+.NOTPARALLEL:
+unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
+
+.PHONY: help run check check-series check-off series refresh discard lint
+.PHONY: kernel stock debug off selftests source tree deps clean distclean
+
+help:
+	@echo 'make run            build, boot in QEMU and take the tour'
+	@echo 'make check          build, boot and run the tests (KERNEL=debug, TESTS="NAME ...")'
+	@echo
+	@echo 'make kernel         the patched kernel (build/linux/o-patched)'
+	@echo 'make stock          the same base and configuration without the series'
+	@echo 'make debug          the patched kernel with KASAN, lockdep and friends'
+	@echo 'make off            the patched kernel with the option off'
+	@echo 'make selftests      the tests and the tour (build/selftests)'
+	@echo
+	@echo 'make refresh        carry edits in build/linux back into the repository (PATCH=NAME)'
+	@echo 'make discard        drop edits in build/linux'
+	@echo 'make series         the mails, in build/series (V=2 for version 2)'
+	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
+	@echo '                    (BUILD=1: compile after each, option on and off; takes long)'
+	@echo 'make check-off      prove that with the option off every object has the same machine code'
+	@echo 'make lint           shellcheck, kernel-doc, sparse, W=1'
+	@echo
+	@echo 'make clean          remove kernels and tests built so far, keep the sources'
+	@echo 'make distclean      remove all of build/ (refuses to lose edits in build/linux)'
+	@echo
+	@echo 'LINUX=/path/to/tree takes a 6.12.y tree of your own as the base (never changed;'
+	@echo 'remembered until LINUX=debian). Any command in a kernel: scripts/vm --help'
+
+deps:
+	@scripts/deps
+
+source: deps
+	@scripts/fetch
+
+tree: source
+	@scripts/tree apply
+
+kernel: deps
+	@scripts/build patched
+
+stock debug off selftests: deps
+	@scripts/build $@
+
+run:
+	@scripts/run
+
+check:
+	@scripts/check
+
+series: deps
+	@scripts/series make
+
+check-series: deps
+	@scripts/series check
+
+check-off: deps
+	@scripts/build stock off
+	@scripts/compare-objects build/stock/o-stock build/linux/o-off
+
+refresh:
+	@scripts/tree refresh
+
+discard:
+	@scripts/tree discard
+
+lint:
+	@scripts/lint
+
+clean:
+	rm -rf build/stock/o-* build/linux/o-* build/series-tree build/series build/series-check
+	rm -rf build/selftests build/selftests-obj build/vm build/logs
+
+distclean:
+	@edits=$$(scripts/tree edits) && if [ -n "$$edits" ]; then \
+		echo "edits in build/linux that are nowhere else:"; echo "$$edits"; \
+		echo "run 'make refresh' or 'make discard' first"; exit 1; fi
+	rm -rf build
