@@ -242,18 +242,24 @@ def run_step(name, log_name, command, counts=None, expected=None, env=None, cwd=
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd,
+                # Nobody reads while the input is fed: the log takes it all.
+                stdout=out if feed else subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd,
                 start_new_session=True)
         except FileNotFoundError:
             raise Refused("%s is not installed: run 'scripts/deps'" % command[0])
         try:
             if feed:
                 feed(process.stdin, step)
-            follow(process, step, out, tail, counts)
+                process.wait()
+            else:
+                follow(process, step, out, tail, counts)
         except BaseException:
             end_group(process)
             step.clear()
             raise
+    if feed:
+        with open(log, errors="replace") as f:
+            tail.extend(line.rstrip() for line in f)
     if process.returncode:
         step.failed()
         for line in tail:
