@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * ZONE_DEVICE_COHERENT: cache-coherent memory of a coprocessor, as a NUMA node
+ * whose pages nobody gets without asking.
+ *
+ * A "device node" is a node in N_DEVICE_COHERENT. It has no CPU, and all of its
+ * memory is in its ZONE_DEVICE_COHERENT. A "system node" is any other node.
+ *
+ * Drivers use the first half of this file. The second half is what the core
+ * calls; with CONFIG_ZONE_DEVICE_COHERENT off every function of it compiles to
+ * nothing. See Documentation/mm/device_coherent.rst.
+ */
+#ifndef _LINUX_DEVICE_COHERENT_H
+#define _LINUX_DEVICE_COHERENT_H
+
+#include <linux/errno.h>
+#include <linux/gfp.h>
+#include <linux/jump_label.h>
+#include <linux/mm_types.h>
+#include <linux/mmdebug.h>
+#include <linux/mmzone.h>
+#include <linux/nodemask.h>
+#include <linux/types.h>
+
+struct folio;
+struct mempolicy;
+struct numa_meminfo;
+struct page;
+struct seq_file;
+struct vm_area_struct;
+
+/* Flags of device_coherent_add() */
+#define DEVICE_COHERENT_MEMMAP_ON_DEVICE	BIT(0)
+
+/**
+ * node_is_device_coherent - is this a device node?
+ * @nid: node id, or NUMA_NO_NODE
+ *
+ * Context: Any. The answer lasts as long as the node does.
+ * Return: true if all memory of node @nid is, or is about to be, in its
+ * ZONE_DEVICE_COHERENT.
+ */
+static inline bool node_is_device_coherent(int nid)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return nid >= 0 && nid < MAX_NUMNODES &&
+	       node_state(nid, N_DEVICE_COHERENT);
+#else
+	return false;
+#endif
+}
+
+/**
+ * zone_is_device_coherent - is this zone a device node's?
+ * @zone: the zone
+ *
+ * Context: Any.
+ * Return: true if @zone is a ZONE_DEVICE_COHERENT.
+ */
+static inline bool zone_is_device_coherent(const struct zone *zone)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return zone_idx(zone) == ZONE_DEVICE_COHERENT;
+#else
+	return false;
+#endif
+}
+
+/**
+ * page_in_zone_device_coherent - is this page in a device node's memory?
+ * @page: the page
+ *
+ * Not to be confused with is_device_coherent_page(), which is about the
+ * MEMORY_DEVICE_COHERENT type of ZONE_DEVICE pages.
+ *
+ * Context: Any.
+ * Return: true if @page is in a ZONE_DEVICE_COHERENT.
+ */
+static inline bool page_in_zone_device_coherent(const struct page *page)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return page_zonenum(page) == ZONE_DEVICE_COHERENT;
+#else
+	return false;
+#endif
+}
+
+/**
+ * folio_in_zone_device_coherent - is this folio in a device node's memory?
+ * @folio: the folio
+ *
+ * Context: Any.
+ * Return: true if @folio is in a ZONE_DEVICE_COHERENT.
+ */
+static inline bool folio_in_zone_device_coherent(const struct folio *folio)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return folio_zonenum(folio) == ZONE_DEVICE_COHERENT;
+#else
+	return false;
+#endif
+}
+
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags);
+int device_coherent_remove(int nid, u64 start, u64 size);
+struct page *device_coherent_alloc_pages(int nid, gfp_t gfp,
+					 unsigned int order);
+struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
+					  unsigned int order);
+void device_coherent_free_pages(struct page *page, unsigned int order);
+#else
+static inline int device_coherent_add(int nid, u64 start, u64 size,
+				      unsigned int flags)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int device_coherent_remove(int nid, u64 start, u64 size)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline struct page *device_coherent_alloc_pages(int nid, gfp_t gfp,
+						       unsigned int order)
+{
+	return NULL;
+}
+
+static inline struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
+							unsigned int order)
+{
+	return NULL;
+}
+
+static inline void device_coherent_free_pages(struct page *page,
+					      unsigned int order)
+{
+}
+#endif /* CONFIG_ZONE_DEVICE_COHERENT */
+
+/* What follows is for the core kernel: the hooks. */
+
+/* Does this request ask for device memory? */
+static inline bool gfp_device_coherent(gfp_t gfp)
+{
+	return (__force unsigned int)gfp & ___GFP_DEVICE_COHERENT;
+}
+
+/* The device nodes, as the start value of a mask of nodes to pass over */
+static inline nodemask_t device_coherent_nodes(void)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return node_states[N_DEVICE_COHERENT];
+#else
+	return NODE_MASK_NONE;
+#endif
+}
+
+/* Drop the device nodes from a mask that names places for ordinary pages. */
+static inline void device_coherent_exclude(nodemask_t *nodes)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	nodes_andnot(*nodes, *nodes, node_states[N_DEVICE_COHERENT]);
+#endif
+}
+
+/* The zone that memory of @nid goes to, or NULL for the usual choice */
+static inline struct zone *device_coherent_hotplug_zone(int nid)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (node_is_device_coherent(nid))
+		return &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
+#endif
+	return NULL;
+}
+
+/* Pages of the zone that are present on a node, for its memory states */
+static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return pgdat->node_zones[ZONE_DEVICE_COHERENT].present_pages;
+#else
+	return 0;
+#endif
+}
+
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+void device_coherent_build_zonelist(pg_data_t *pgdat);
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp);
+gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who);
+unsigned long device_coherent_make_room(struct zonelist *zonelist);
+unsigned long device_coherent_total_pages(void);
+void device_coherent_meminfo(struct seq_file *m);
+bool device_coherent_active(void);
+#else
+static inline void device_coherent_build_zonelist(pg_data_t *pgdat) { }
+static inline unsigned long
+device_coherent_make_room(struct zonelist *zonelist) { return 0; }
+static inline unsigned long device_coherent_total_pages(void) { return 0; }
+static inline void device_coherent_meminfo(struct seq_file *m) { }
+static inline bool device_coherent_active(void) { return false; }
+#endif
+
+/* What a flagged request that finds the zone full may do to get its page */
+static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (unlikely(gfp_device_coherent(gfp)))
+		return __device_coherent_slowpath_gfp(gfp);
+#endif
+	return gfp;
+}
+
+/* For allocators of kernel memory, which never comes from a device */
+static inline gfp_t device_coherent_strip_gfp(gfp_t gfp, const char *who)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (unlikely(gfp_device_coherent(gfp)))
+		return __device_coherent_strip_gfp(gfp, who);
+#endif
+	return gfp;
+}
+
+/*
+ * page_owner: a migrated page keeps the mask of the page it replaces. Whether
+ * the *new* page was asked for is a property of the new page (invariant 1).
+ */
+static inline gfp_t device_coherent_owner_gfp(struct folio *new, gfp_t new_gfp,
+					      gfp_t old_gfp)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	gfp_t asked = (old_gfp | new_gfp) & __GFP_DEVICE_COHERENT;
+
+	if (!gfp_device_coherent(old_gfp | new_gfp))
+		return old_gfp;
+	old_gfp &= ~__GFP_DEVICE_COHERENT;
+	if (folio_in_zone_device_coherent(new))
+		old_gfp |= asked;
+#endif
+	return old_gfp;
+}
+
+/*
+ * Every page that leaves the allocator with CONFIG_DEBUG_VM: flagged if, and
+ * only if, it is device memory (invariants 1 and 2).
+ */
+static inline void device_coherent_check_new_page(struct page *page, gfp_t gfp)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	VM_WARN_ON_ONCE_PAGE(gfp_device_coherent(gfp) !=
+			     page_in_zone_device_coherent(page), page);
+#endif
+}
+
+/* -- Placement: what counts as asking -- */
+
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+DECLARE_STATIC_KEY_FALSE(device_coherent_key);
+
+bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp);
+struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
+					 const struct mempolicy *pol,
+					 pgoff_t ilx, int nid);
+bool __device_coherent_only(const struct mempolicy *pol);
+bool __device_coherent_can_hold(const struct folio *folio);
+bool __device_coherent_reaches(const struct mempolicy *pol);
+long __device_coherent_put_back(struct list_head *folios);
+vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
+				   unsigned long address, vm_fault_t ret);
+#else
+static inline struct folio *
+device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
+			   const struct mempolicy *pol, pgoff_t ilx, int nid)
+{
+	return NULL;
+}
+#endif
+
+/* Does the policy name a device node, and is this a request for a user page? */
+static inline bool device_coherent_policy(const struct mempolicy *pol,
+					  gfp_t gfp)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (static_branch_unlikely(&device_coherent_key))
+		return __device_coherent_policy(pol, gfp);
+#endif
+	return false;
+}
+
+/* Does the policy name no system node, so that kernel memory ignores it? */
+static inline bool device_coherent_only(const struct mempolicy *pol)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (static_branch_unlikely(&device_coherent_key))
+		return __device_coherent_only(pol);
+#endif
+	return false;
+}
+
+/* Can a user page allocated by this policy come from a device? */
+static inline bool device_coherent_reaches(const struct mempolicy *pol)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (static_branch_unlikely(&device_coherent_key))
+		return __device_coherent_reaches(pol);
+#endif
+	return false;
+}
+
+/*
+ * Isolated folios on their way to a device: put back those that stay. Returns
+ * how many.
+ */
+static inline long device_coherent_put_back(bool to_device,
+					    struct list_head *folios)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (unlikely(to_device))
+		return __device_coherent_put_back(folios);
+#endif
+	return 0;
+}
+
+/* May this folio be migrated to node @nid? The page cache stays off devices. */
+static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (node_is_device_coherent(nid))
+		return __device_coherent_can_hold(folio);
+#endif
+	return true;
+}
+
+/* A system call that names node @nid as the target is asking (invariant 1). */
+static inline gfp_t device_coherent_target_gfp(int nid, bool asked,
+					       const struct folio *src)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (asked && node_is_device_coherent(nid) &&
+	    __device_coherent_can_hold(src))
+		return __GFP_DEVICE_COHERENT | __GFP_NOWARN;
+#endif
+	return 0;
+}
+
+/* A fault that found the device full: invariant 4 */
+static inline vm_fault_t device_coherent_fault(struct vm_area_struct *vma,
+					       unsigned long address,
+					       unsigned int flags,
+					       vm_fault_t ret)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (unlikely(ret & VM_FAULT_OOM) && (flags & FAULT_FLAG_USER) &&
+	    static_branch_unlikely(&device_coherent_key))
+		return __device_coherent_fault(vma, address, ret);
+#endif
+	return ret;
+}
+
+/* Registration at boot */
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+void device_coherent_early_reserve(void);
+void device_coherent_numa_init(struct numa_meminfo *mi);
+bool device_coherent_wants_node(void);
+
+/* What an architecture provides */
+void arch_device_coherent_claim(u64 start, u64 size);
+bool arch_device_coherent_node_has_cpu(int nid);
+void arch_device_coherent_for_each_sp(void (*fn)(u64 start, u64 size));
+#else
+static inline void device_coherent_early_reserve(void) { }
+static inline void device_coherent_numa_init(struct numa_meminfo *mi) { }
+static inline bool device_coherent_wants_node(void) { return false; }
+#endif
+
+#endif /* _LINUX_DEVICE_COHERENT_H */

@@ -1,0 +1,1354 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ZONE_DEVICE_COHERENT: cache-coherent memory of a coprocessor, as a NUMA node
+ * whose pages nobody gets without asking.
+ *
+ * The isolation rests on two independent facts. No zonelist but a node's own
+ * ZONELIST_DEVICE_COHERENT contains the zone, and only __GFP_DEVICE_COHERENT
+ * selects that list; and the zone's index is above every index that gfp_zone()
+ * can yield, so that even a stray list entry would be passed over. Everything
+ * else here is about not disturbing the rest of the system: what is counted as
+ * system memory, who reclaims, where hotplugged memory goes.
+ *
+ * The invariants that comments cite by number are those of
+ * Documentation/mm/device_coherent.rst.
+ */
+#define pr_fmt(fmt) "device_coherent: " fmt
+
+#include <linux/crash_dump.h>
+#include <linux/device.h>
+#include <linux/device_coherent.h>
+#include <linux/init.h>
+#include <linux/initrd.h>
+#include <linux/kstrtox.h>
+#include <linux/list.h>
+#include <linux/memblock.h>
+#include <linux/memory.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mempolicy.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/numa_memblks.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/vmstat.h>
+
+#include <asm/numa.h>
+#include <asm/sections.h>
+
+#define DEVICE_COHERENT_RES_NAME	"System RAM (device_coherent)"
+
+static struct zone *device_coherent_zone(int nid)
+{
+	return &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
+}
+
+/* -- Allocation ---------------------------------------------------------- */
+
+/*
+ * A node's list of device memory: its own zone and nothing else (invariant 2).
+ *
+ * The zone index stored in the list is 0, whatever the zone's own is: the list
+ * is reached by the flag alone, and must be reachable with every
+ * highest_zoneidx that gfp_zone() makes of the rest of the mask.
+ */
+void device_coherent_build_zonelist(pg_data_t *pgdat)
+{
+	struct zoneref *zoneref =
+		pgdat->node_zonelists[ZONELIST_DEVICE_COHERENT]._zonerefs;
+	struct zone *zone = device_coherent_zone(pgdat->node_id);
+
+	if (populated_zone(zone)) {
+		zoneref->zone = zone;
+		zoneref->zone_idx = 0;
+		zoneref++;
+	}
+	zoneref->zone = NULL;
+	zoneref->zone_idx = 0;
+}
+
+/*
+ * A device's capacity is what it says: a request that finds the zone full may
+ * compact it, and then fails without a word. It wakes nobody, and since no
+ * reclaim would ever help it, it must not loop for one.
+ */
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp)
+{
+	WARN_ONCE(gfp & __GFP_NOFAIL,
+		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
+
+	gfp &= ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM);
+	if (!(gfp & __GFP_RETRY_MAYFAIL))
+		gfp |= __GFP_NORETRY;
+
+	return gfp | __GFP_NOWARN;
+}
+
+/*
+ * What a flagged request does instead of reclaim: collect the free pages that
+ * the per-CPU lists of other CPUs hold, so that a device is full only when it
+ * is.
+ */
+unsigned long device_coherent_make_room(struct zonelist *zonelist)
+{
+	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
+
+	if (!zone)
+		return 0;
+
+	drain_all_pages(zone);
+
+	return zone_page_state(zone, NR_FREE_PAGES) > min_wmark_pages(zone);
+}
+
+gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who)
+{
+	WARN_ONCE(1, "%s: __GFP_DEVICE_COHERENT is for the page allocator alone\n",
+		  who);
+	return gfp & ~__GFP_DEVICE_COHERENT;
+}
+
+/**
+ * device_coherent_alloc_pages - allocate pages of a device node
+ * @nid: the device node
+ * @gfp: GFP_KERNEL for memory of the kernel's own, which can't be moved;
+ *	 GFP_HIGHUSER_MOVABLE for pages that can; GFP_NOWAIT where the caller
+ *	 can't sleep. __GFP_ZERO, __GFP_COMP and __GFP_ACCOUNT work as usual.
+ * @order: 2^@order pages, physically contiguous
+ *
+ * The pages come from node @nid or not at all. With a mask for user pages
+ * (GFP_USER, GFP_HIGHUSER_MOVABLE) the calling task's cpuset must contain @nid.
+ *
+ * Context: Any that @gfp allows; sleeps for compaction with
+ * __GFP_DIRECT_RECLAIM and @order > 0.
+ * Return: the first page, to be freed with device_coherent_free_pages(); NULL
+ * if @nid isn't a device node or has no such run of free pages.
+ */
+struct page *device_coherent_alloc_pages(int nid, gfp_t gfp, unsigned int order)
+{
+	if (!node_is_device_coherent(nid))
+		return NULL;
+
+	return __alloc_pages_node(nid, gfp | __GFP_DEVICE_COHERENT |
+				  __GFP_NOWARN, order);
+}
+EXPORT_SYMBOL_GPL(device_coherent_alloc_pages);
+
+/**
+ * device_coherent_alloc_folio - allocate a folio of a device node
+ * @nid: the device node
+ * @gfp: as for device_coherent_alloc_pages()
+ * @order: the folio has 2^@order pages
+ *
+ * Context: As for device_coherent_alloc_pages().
+ * Return: the folio with one reference, to be dropped with folio_put(); NULL
+ * if @nid isn't a device node or has no such run of free pages.
+ */
+struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
+					  unsigned int order)
+{
+	if (!node_is_device_coherent(nid))
+		return NULL;
+
+	return __folio_alloc_node(gfp | __GFP_DEVICE_COHERENT | __GFP_NOWARN,
+				  order, nid);
+}
+EXPORT_SYMBOL_GPL(device_coherent_alloc_folio);
+
+/**
+ * device_coherent_free_pages - free what device_coherent_alloc_pages() gave
+ * @page: the first page
+ * @order: the order it was allocated with
+ *
+ * Context: Any but NMI.
+ */
+void device_coherent_free_pages(struct page *page, unsigned int order)
+{
+	__free_pages(page, order);
+}
+EXPORT_SYMBOL_GPL(device_coherent_free_pages);
+
+/* -- Placement ----------------------------------------------------------- */
+
+/* On while there are device nodes */
+DEFINE_STATIC_KEY_FALSE(device_coherent_key);
+
+static nodemask_t policy_devices(const struct mempolicy *pol)
+{
+	nodemask_t nodes;
+
+	nodes_and(nodes, pol->nodes, node_states[N_DEVICE_COHERENT]);
+
+	return nodes;
+}
+
+/*
+ * Only user pages follow a policy to a device: what the kernel allocates in the
+ * name of a task (page tables, slab, pipes) isn't movable, and the page cache
+ * doesn't come here.
+ */
+bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp)
+{
+	const gfp_t user = __GFP_MOVABLE | __GFP_HIGHMEM;
+
+	return pol->mode != MPOL_LOCAL && (gfp & user) == user &&
+	       nodes_intersects(pol->nodes, node_states[N_DEVICE_COHERENT]);
+}
+
+bool __device_coherent_only(const struct mempolicy *pol)
+{
+	return pol->mode != MPOL_LOCAL && !nodes_empty(pol->nodes) &&
+	       nodes_subset(pol->nodes, node_states[N_DEVICE_COHERENT]);
+}
+
+/* @nid if it is among @devices, then the others as they get farther from it */
+static struct folio *alloc_from_devices(gfp_t gfp, unsigned int order, int nid,
+					nodemask_t devices)
+{
+	while (!nodes_empty(devices)) {
+		int n, best = NUMA_NO_NODE;
+		struct folio *folio;
+
+		for_each_node_mask(n, devices)
+			if (best == NUMA_NO_NODE ||
+			    node_distance(nid, n) < node_distance(nid, best))
+				best = n;
+
+		folio = __folio_alloc_node_noprof(gfp | __GFP_DEVICE_COHERENT |
+						  __GFP_NOWARN, order, best);
+		if (folio)
+			return folio;
+		node_clear(best, devices);
+	}
+
+	return NULL;
+}
+
+/* First pass of two: take what is there */
+static gfp_t gfp_without_effort(gfp_t gfp)
+{
+	return (gfp & ~(__GFP_DIRECT_RECLAIM | __GFP_NOFAIL)) | __GFP_NOWARN;
+}
+
+/* The policy's system nodes, for a mask that doesn't name devices literally */
+static struct folio *alloc_from_system(gfp_t gfp, unsigned int order,
+				       const struct mempolicy *pol,
+				       nodemask_t *nodes, pgoff_t ilx, int nid)
+{
+	struct folio *folio;
+
+	if (!node_isset(nid, *nodes) &&
+	    (pol->mode == MPOL_INTERLEAVE ||
+	     pol->mode == MPOL_WEIGHTED_INTERLEAVE)) {
+		int i = ilx % nodes_weight(*nodes);
+
+		nid = first_node(*nodes);
+		while (i--)
+			nid = next_node(nid, *nodes);
+	}
+	if (pol->mode == MPOL_BIND)
+		return __folio_alloc_noprof(gfp, order, nid, nodes);
+
+	if (pol->mode == MPOL_PREFERRED_MANY) {
+		folio = __folio_alloc_noprof(gfp_without_effort(gfp), order,
+					     nid, nodes);
+		if (folio)
+			return folio;
+	}
+
+	return __folio_alloc_noprof(gfp, order, nid, NULL);
+}
+
+/* Some of the policy's nodes are devices, named literally: as the mode says. */
+static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
+				 const struct mempolicy *pol,
+				 nodemask_t devices, nodemask_t *system,
+				 pgoff_t ilx, int nid)
+{
+	struct folio *folio = NULL;
+
+	if (pol->mode == MPOL_INTERLEAVE ||
+	    pol->mode == MPOL_WEIGHTED_INTERLEAVE) {
+		if (node_is_device_coherent(nid))
+			folio = alloc_from_devices(gfp, order, nid,
+						   nodemask_of_node(nid));
+	} else {
+		/* Nearest first, without effort; then the rest */
+		if (!node_is_device_coherent(nid))
+			folio = __folio_alloc_noprof(gfp_without_effort(gfp),
+						     order, nid, system);
+		if (!folio)
+			folio = alloc_from_devices(gfp, order, nid, devices);
+	}
+	if (!folio)
+		folio = alloc_from_system(gfp, order, pol, system, ilx, nid);
+
+	return folio;
+}
+
+/**
+ * device_coherent_alloc_mpol - a user page for a policy that names a device
+ * @gfp: mask of the request, without the flag
+ * @order: order of the folio
+ * @pol: the policy
+ * @ilx: interleave index
+ * @nid: the node that the policy would start with
+ *
+ * A policy reaches its device nodes when it names no other, or when its mask is
+ * literal (MPOL_F_STATIC_NODES). Otherwise they are passed over.
+ *
+ * Context: As @gfp says; the caller holds what keeps @pol alive.
+ * Return: the folio, or NULL.
+ */
+struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
+					 const struct mempolicy *pol,
+					 pgoff_t ilx, int nid)
+{
+	nodemask_t devices = policy_devices(pol);
+	nodemask_t system;
+	struct folio *folio;
+
+	nodes_andnot(system, pol->nodes, devices);
+	if (nodes_empty(system)) {
+		folio = alloc_from_devices(gfp, order, nid, devices);
+		if (folio || pol->mode == MPOL_BIND)
+			return folio;
+		return __folio_alloc_noprof(gfp, order, nid, NULL);
+	}
+
+	if (pol->flags & MPOL_F_STATIC_NODES)
+		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
+
+	return alloc_from_system(gfp, order, pol, &system, ilx, nid);
+}
+
+/*
+ * Anonymous and shmem pages go to a device; the page cache is everybody's, and
+ * the next reader didn't ask.
+ */
+bool __device_coherent_can_hold(const struct folio *folio)
+{
+	return folio_test_anon(folio) || folio_test_swapbacked(folio);
+}
+
+bool __device_coherent_reaches(const struct mempolicy *pol)
+{
+	return __device_coherent_only(pol) ||
+	       ((pol->flags & MPOL_F_STATIC_NODES) &&
+		__device_coherent_policy(pol, GFP_HIGHUSER_MOVABLE));
+}
+
+long __device_coherent_put_back(struct list_head *folios)
+{
+	struct folio *folio, *next;
+	LIST_HEAD(stay);
+	long nr = 0;
+
+	list_for_each_entry_safe(folio, next, folios, lru) {
+		if (__device_coherent_can_hold(folio))
+			continue;
+		list_move_tail(&folio->lru, &stay);
+		nr++;
+	}
+	putback_movable_pages(&stay);
+
+	return nr;
+}
+
+/*
+ * The allocation that a fault needed failed. If that is because the devices of
+ * a strict policy are full, the task gets SIGBUS, as for a hugetlb pool that is
+ * used up: no OOM killer could help, and retrying the fault would never end.
+ */
+vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
+				   unsigned long address, vm_fault_t ret)
+{
+	struct mempolicy *pol;
+	struct folio *folio;
+	pgoff_t ilx;
+
+	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+		return ret;
+
+	pol = get_vma_policy(vma, address, 0, &ilx);
+	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
+		folio = alloc_from_devices(GFP_HIGHUSER_MOVABLE, 0,
+					   first_node(pol->nodes),
+					   policy_devices(pol));
+		if (folio)
+			folio_put(folio);
+		else
+			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
+	}
+	mpol_cond_put(pol);
+
+	return ret;
+}
+
+/* -- Accounting ---------------------------------------------------------- */
+
+/*
+ * What of a zone counter isn't system memory. Everybody who reads the number of
+ * free pages of the whole machine (MemFree, MemAvailable, dirty limits, the
+ * overcommit reserves) wants to know what he could get.
+ */
+unsigned long device_coherent_zone_state(enum zone_stat_item item)
+{
+	unsigned long pages = 0;
+	int nid;
+
+	if (item != NR_FREE_PAGES)
+		return 0;
+
+	for_each_node_state(nid, N_DEVICE_COHERENT)
+		pages += zone_page_state(device_coherent_zone(nid), item);
+
+	return pages;
+}
+EXPORT_SYMBOL_GPL(device_coherent_zone_state);
+
+unsigned long device_coherent_total_pages(void)
+{
+	unsigned long pages = 0;
+	int nid;
+
+	for_each_node_state(nid, N_DEVICE_COHERENT)
+		pages += zone_managed_pages(device_coherent_zone(nid));
+
+	return pages;
+}
+
+void device_coherent_meminfo(struct seq_file *m)
+{
+	seq_printf(m, "DeviceCoherentTotal: %8lu kB\n",
+		   device_coherent_total_pages() << (PAGE_SHIFT - 10));
+	seq_printf(m, "DeviceCoherentFree:  %8lu kB\n",
+		   device_coherent_zone_state(NR_FREE_PAGES) <<
+		   (PAGE_SHIFT - 10));
+}
+
+bool device_coherent_active(void)
+{
+	return !nodes_empty(node_states[N_DEVICE_COHERENT]);
+}
+
+/* -- Registration -------------------------------------------------------- */
+
+/**
+ * struct device_coherent_range - registered memory of a device node
+ * @list: on device_coherent_ranges
+ * @start: physical address
+ * @size: bytes
+ * @nid: the device node
+ */
+struct device_coherent_range {
+	struct list_head list;
+	u64 start;
+	u64 size;
+	int nid;
+};
+
+/* Protects device_coherent_ranges and who is in N_DEVICE_COHERENT. */
+static DEFINE_MUTEX(device_coherent_lock);
+static LIST_HEAD(device_coherent_ranges);
+
+static bool device_coherent_node_in_use(int nid)
+{
+	struct device_coherent_range *range;
+
+	list_for_each_entry(range, &device_coherent_ranges, list)
+		if (range->nid == nid)
+			return true;
+
+	return false;
+}
+
+/*
+ * From here on the hotplug code puts what it brings online on this node into
+ * the zone (invariant 7).
+ */
+static void set_device_node(int nid)
+{
+	if (node_is_device_coherent(nid))
+		return;
+
+	node_set_state(nid, N_DEVICE_COHERENT);
+	static_branch_inc(&device_coherent_key);
+}
+
+static void clear_device_node(int nid)
+{
+	if (device_coherent_node_in_use(nid))
+		return;
+
+	static_branch_dec(&device_coherent_key);
+	node_clear_state(nid, N_DEVICE_COHERENT);
+}
+
+static int device_coherent_block_on_node(struct memory_block *mem, void *arg)
+{
+	return mem->nid == *(int *)arg ? -EBUSY : 0;
+}
+
+/*
+ * A node is a device node as a whole or not at all. The caller holds
+ * device_coherent_lock.
+ */
+static int device_coherent_check_node(int nid)
+{
+	int cpu;
+
+	if (nid <= 0 || nid >= MAX_NUMNODES || !node_possible(nid)) {
+		pr_err("node %d: not a node id that a device can have\n", nid);
+		return -EINVAL;
+	}
+
+	if (node_is_device_coherent(nid))
+		return 0;
+
+	for_each_possible_cpu(cpu) {
+		if (cpu_to_node(cpu) == nid) {
+			pr_err("node %d: has CPU %d\n", nid, cpu);
+			return -EBUSY;
+		}
+	}
+
+	if (node_state(nid, N_MEMORY) ||
+	    for_each_memory_block(&nid, device_coherent_block_on_node)) {
+		pr_err("node %d: has memory that isn't a device's\n", nid);
+		return -EBUSY;
+	}
+
+	return 0;
+}
+
+static int device_coherent_check_range(u64 start, u64 size)
+{
+	u64 block = memory_block_size_bytes();
+
+	if (!size || start + size < start || !IS_ALIGNED(start | size, block)) {
+		pr_err("[mem %#018llx, size %#llx]: not in whole memory blocks of %llu MB\n",
+		       start, size, block >> 20);
+		return -EINVAL;
+	}
+
+	if (!mhp_range_allowed(start, size, true)) {
+		pr_err("[mem %#018llx, size %#llx]: beyond what this machine can map\n",
+		       start, size);
+		return -ERANGE;
+	}
+
+	return 0;
+}
+
+static int device_coherent_online_block(struct memory_block *mem, void *arg)
+{
+	int rc;
+
+	mem->online_type = MMOP_ONLINE;
+	rc = device_online(&mem->dev);
+
+	return rc < 0 ? rc : 0;
+}
+
+/*
+ * Whatever the policy for hotplugged memory in general, this memory was asked
+ * for: bring online what add_memory_driver_managed() left offline.
+ */
+static int device_coherent_online(u64 start, u64 size)
+{
+	int rc;
+
+	lock_device_hotplug();
+	rc = walk_memory_blocks(start, size, NULL, device_coherent_online_block);
+	unlock_device_hotplug();
+
+	return rc;
+}
+
+static int device_coherent_hotadd(int nid, u64 start, u64 size,
+				  unsigned int flags)
+{
+	mhp_t mhp_flags = MHP_NONE;
+	int rc;
+
+	if (flags & DEVICE_COHERENT_MEMMAP_ON_DEVICE) {
+		if (mhp_supports_memmap_on_memory())
+			mhp_flags |= MHP_MEMMAP_ON_MEMORY;
+		else
+			pr_warn("node %d: page structures go to system memory; boot with memory_hotplug.memmap_on_memory=1 to have them on the device\n",
+				nid);
+	}
+
+	rc = add_memory_driver_managed(nid, start, size,
+				       DEVICE_COHERENT_RES_NAME, mhp_flags);
+	if (rc)
+		return rc;
+
+	rc = device_coherent_online(start, size);
+	if (rc && offline_and_remove_memory(start, size)) {
+		/* Part of it is in use already, so it is the node's for good. */
+		pr_warn("node %d: not all of its memory came online: %pe\n",
+			nid, ERR_PTR(rc));
+		rc = 0;
+	}
+
+	return rc;
+}
+
+/**
+ * device_coherent_add - make a range of memory a device node's
+ * @nid: the node: a possible one with neither CPUs nor memory, or one that is
+ *	 a device node already. Node ids that the firmware doesn't describe are
+ *	 set aside by the boot parameter "device_coherent=spare:<n>".
+ * @start: physical address, a multiple of memory_block_size_bytes()
+ * @size: in bytes, a multiple of memory_block_size_bytes()
+ * @flags: DEVICE_COHERENT_MEMMAP_ON_DEVICE puts the page structures into the
+ *	   range itself (one 64th of it on x86-64) if the kernel was booted
+ *	   with memory_hotplug.memmap_on_memory
+ *
+ * The range is online when this returns, whatever the policy for hotplugged
+ * memory in general. It must not be known to the kernel as memory before.
+ *
+ * Context: Process context. Sleeps, takes the hotplug locks.
+ * Return: 0; -EINVAL for flags, a node or a range that can't be; -ERANGE for
+ * one that the machine can't map; -EBUSY for a node that has CPUs or other
+ * memory; -EEXIST for a range that is something already; -ENOMEM.
+ */
+int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
+{
+	struct device_coherent_range *range;
+	int rc;
+
+	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
+		return -EINVAL;
+
+	range = kmalloc(sizeof(*range), GFP_KERNEL);
+	if (!range)
+		return -ENOMEM;
+
+	mutex_lock(&device_coherent_lock);
+	rc = device_coherent_check_range(start, size);
+	if (!rc)
+		rc = device_coherent_check_node(nid);
+	if (rc)
+		goto out;
+
+	set_device_node(nid);
+	rc = device_coherent_hotadd(nid, start, size, flags);
+	if (rc) {
+		pr_err("node %d: adding [mem %#018llx-%#018llx] failed: %pe\n",
+		       nid, start, start + size - 1, ERR_PTR(rc));
+		clear_device_node(nid);
+		goto out;
+	}
+
+	range->nid = nid;
+	range->start = start;
+	range->size = size;
+	list_add(&range->list, &device_coherent_ranges);
+	range = NULL;
+	pr_info("node %d: %llu MB at [mem %#018llx-%#018llx]\n", nid,
+		size >> 20, start, start + size - 1);
+out:
+	mutex_unlock(&device_coherent_lock);
+	kfree(range);
+
+	return rc;
+}
+EXPORT_SYMBOL_GPL(device_coherent_add);
+
+static struct device_coherent_range *
+device_coherent_find(int nid, u64 start, u64 size)
+{
+	struct device_coherent_range *range;
+
+	list_for_each_entry(range, &device_coherent_ranges, list)
+		if (range->nid == nid && range->start == start &&
+		    range->size == size)
+			return range;
+
+	return NULL;
+}
+
+/**
+ * device_coherent_remove - take a range of memory from a device node
+ * @nid: as for device_coherent_add()
+ * @start: as for device_coherent_add()
+ * @size: as for device_coherent_add()
+ *
+ * Movable pages in the range are moved to system memory first. Memory that a
+ * driver holds, and pages pinned for long, keep the range from being removed.
+ * With its last range the node ceases to be a device node.
+ *
+ * Context: Process context. Sleeps, takes the hotplug locks; tries until a
+ * signal interrupts it.
+ * Return: 0; -ENOENT if no such range was added; -EBUSY or -EINTR if it is in
+ * use, and then all of it is online as before.
+ */
+int device_coherent_remove(int nid, u64 start, u64 size)
+{
+	struct device_coherent_range *range;
+	int rc = -ENOENT;
+
+	mutex_lock(&device_coherent_lock);
+	range = device_coherent_find(nid, start, size);
+	if (!range)
+		goto out;
+
+	rc = offline_and_remove_memory(start, size);
+	if (rc)
+		goto out;
+
+	list_del(&range->list);
+	kfree(range);
+	clear_device_node(nid);
+	pr_info("node %d: [mem %#018llx-%#018llx] removed\n", nid, start,
+		start + size - 1);
+out:
+	mutex_unlock(&device_coherent_lock);
+
+	return rc;
+}
+EXPORT_SYMBOL_GPL(device_coherent_remove);
+
+/* -- Registration at boot ------------------------------------------------ */
+
+/*
+ * Three steps. (1) Ranges that the command line names are reserved in memblock
+ * before anything is allocated from it. What the firmware describes isn't known
+ * that early; until it is, memblock allocates next to the kernel image, as it
+ * does for movable_node. (2) When the nodes are known, what can become device
+ * memory is taken out of memblock, and everything else stays what it was.
+ * (3) An initcall adds the ranges by the path that drivers use.
+ */
+
+#define MAX_REQUESTS	16
+#define MAX_CLAIMS	32
+
+enum request_type { REQUEST_NODE, REQUEST_RANGE };
+
+struct request {
+	enum request_type type;
+	bool refused;
+	int nid;
+	u64 start;
+	u64 size;
+	char text[40];
+};
+
+struct claim {
+	int nid;
+	u64 start;
+	u64 size;
+};
+
+static struct request requests[MAX_REQUESTS] __initdata;
+static int nr_requests __initdata;
+static struct claim claims[MAX_CLAIMS] __initdata;
+static int nr_claims __initdata;
+static nodemask_t claimed_nodes __initdata;	/* will be device nodes */
+static nodemask_t created_nodes __initdata;	/* ids not from the firmware */
+static int nr_spare_nodes __initdata;
+static int created_distance __initdata = REMOTE_DISTANCE;
+static unsigned int boot_flags __initdata;
+static bool want_specific_purpose __initdata;
+
+void __init __weak arch_device_coherent_claim(u64 start, u64 size)
+{
+}
+
+bool __init __weak arch_device_coherent_node_has_cpu(int nid)
+{
+	return false;
+}
+
+void __init __weak
+arch_device_coherent_for_each_sp(void (*fn)(u64 start, u64 size))
+{
+}
+
+#define refuse(text, fmt, ...) \
+	pr_err("'%s' refused: " fmt "\n", text, ##__VA_ARGS__)
+
+static bool __init overlaps(u64 a, u64 a_size, u64 b, u64 b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
+static int __init parse_number(const char *word, const char *s, int min,
+			       int max, int *value)
+{
+	int n;
+
+	if (kstrtoint(s, 10, &n) || n < min || n > max) {
+		refuse(word, "expected a number from %d to %d", min, max);
+		return -EINVAL;
+	}
+	*value = n;
+
+	return 0;
+}
+
+/* <size>@<start>[:<nid>] */
+static int __init parse_range(char *word, struct request *req)
+{
+	char *p = word;
+
+	req->type = REQUEST_RANGE;
+	req->nid = NUMA_NO_NODE;
+	req->size = memparse(p, &p);
+	if (p == word || *p != '@')
+		goto bad;
+
+	word = ++p;
+	req->start = memparse(p, &p);
+	if (p == word || (*p && *p != ':'))
+		goto bad;
+
+	if (*p == ':')
+		return parse_number(req->text, p + 1, 1, MAX_NUMNODES - 1,
+				    &req->nid);
+
+	return 0;
+bad:
+	refuse(req->text, "expected node:<nid>, <size>@<start>[:<nid>], sp, distance:<n>, memmap:device or spare:<n>");
+	return -EINVAL;
+}
+
+static void __init parse_word(char *word)
+{
+	struct request req = {};
+	int rc;
+
+	if (!strcmp(word, "sp")) {
+		want_specific_purpose = true;
+		return;
+	}
+	if (!strcmp(word, "memmap:device")) {
+		boot_flags |= DEVICE_COHERENT_MEMMAP_ON_DEVICE;
+		return;
+	}
+	if (str_has_prefix(word, "distance:")) {
+		parse_number(word, word + strlen("distance:"),
+			     LOCAL_DISTANCE + 1, U8_MAX - 1, &created_distance);
+		return;
+	}
+	if (str_has_prefix(word, "spare:")) {
+		parse_number(word, word + strlen("spare:"), 1,
+			     MAX_NUMNODES - 1, &nr_spare_nodes);
+		return;
+	}
+
+	strscpy(req.text, word);
+	if (str_has_prefix(word, "node:")) {
+		req.type = REQUEST_NODE;
+		rc = parse_number(word, word + strlen("node:"), 1,
+				  MAX_NUMNODES - 1, &req.nid);
+	} else {
+		rc = parse_range(word, &req);
+	}
+	if (rc)
+		return;
+
+	if (nr_requests == MAX_REQUESTS) {
+		refuse(word, "more than %d nodes and ranges", MAX_REQUESTS);
+		return;
+	}
+	requests[nr_requests++] = req;
+}
+
+static int __init parse_device_coherent(char *str)
+{
+	char *word;
+
+	if (!str || !*str) {
+		refuse("device_coherent", "expected a value");
+		return 0;
+	}
+
+	while ((word = strsep(&str, ",")))
+		parse_word(word);
+
+	return 0;
+}
+early_param("device_coherent", parse_device_coherent);
+
+/* Is placement by the firmware's nodes asked for, so that they must be known? */
+bool __init device_coherent_wants_node(void)
+{
+	int i;
+
+	for (i = 0; i < nr_requests; i++)
+		if (requests[i].type == REQUEST_NODE)
+			return true;
+
+	return false;
+}
+
+/* Is something in the range that can't be moved away? Say what. */
+static bool __init range_in_use(const char *text, u64 start, u64 size)
+{
+	struct memblock_region *region;
+
+	if (overlaps(start, size, __pa_symbol(_text), _end - _text)) {
+		refuse(text, "the kernel image lies there, at [mem %#018llx-%#018llx]",
+		       (u64)__pa_symbol(_text), (u64)__pa_symbol(_end) - 1);
+		return true;
+	}
+
+	for_each_reserved_mem_region(region) {
+		if (!overlaps(start, size, region->base, region->size))
+			continue;
+		refuse(text, "[mem %#018llx-%#018llx] is in use",
+		       (u64)region->base, (u64)region->base + region->size - 1);
+		return true;
+	}
+
+	return false;
+}
+
+static bool __init range_claimable(struct request *req, int index)
+{
+	u64 block = memory_block_size_bytes();
+	int i;
+
+	if (numa_off) {
+		refuse(req->text, "numa=off");
+		return false;
+	}
+	if (req->start + req->size < req->start) {
+		refuse(req->text, "wraps around");
+		return false;
+	}
+	if (!req->size || !IS_ALIGNED(req->start | req->size, block)) {
+		refuse(req->text, "start and size must be multiples of the memory block size, %llu MB",
+		       block >> 20);
+		return false;
+	}
+	for (i = 0; i < index; i++) {
+		if (requests[i].refused || requests[i].type != REQUEST_RANGE ||
+		    !overlaps(req->start, req->size,
+			      requests[i].start, requests[i].size))
+			continue;
+		refuse(req->text, "overlaps '%s'", requests[i].text);
+		return false;
+	}
+	if (!memblock_is_region_memory(req->start, req->size)) {
+		refuse(req->text, "not all of it is system RAM");
+		return false;
+	}
+
+	return !range_in_use(req->text, req->start, req->size);
+}
+
+/**
+ * device_coherent_early_reserve - keep the ranges that the command line names
+ *
+ * Context: Boot, when memblock knows the memory and what the boot loader put
+ * there, and before the first allocation from it (invariant 1).
+ */
+void __init device_coherent_early_reserve(void)
+{
+	int i;
+
+	for (i = 0; i < nr_requests; i++) {
+		struct request *req = &requests[i];
+
+		/* A crash kernel runs in what the first kernel set aside. */
+		if (is_kdump_kernel())
+			req->refused = true;
+		if (req->refused || req->type != REQUEST_RANGE)
+			continue;
+
+		if (range_claimable(req, i))
+			memblock_reserve(req->start, req->size);
+		else
+			req->refused = true;
+	}
+}
+
+/* How much RAM does node @nid have, or all nodes but @nid? */
+static u64 __init node_ram(const struct numa_meminfo *mi, int nid, bool others)
+{
+	phys_addr_t start, end;
+	u64 j, ram = 0;
+	int i;
+
+	for (i = 0; i < mi->nr_blks; i++) {
+		const struct numa_memblk *blk = &mi->blk[i];
+
+		if ((blk->nid == nid) == others)
+			continue;
+		for_each_mem_range(j, &start, &end) {
+			u64 lo = max_t(u64, start, blk->start);
+			u64 hi = min_t(u64, end, blk->end);
+
+			if (lo < hi)
+				ram += hi - lo;
+		}
+	}
+
+	return ram;
+}
+
+static bool __init claim_range(const char *text, int nid, u64 start, u64 size)
+{
+	if (nr_claims == MAX_CLAIMS) {
+		refuse(text, "more than %d ranges", MAX_CLAIMS);
+		return false;
+	}
+
+	claims[nr_claims++] = (struct claim){
+		.nid = nid, .start = start, .size = size,
+	};
+	node_set(nid, claimed_nodes);
+	node_set(nid, numa_nodes_parsed);
+
+	memblock_remove(start, size);
+	memblock_phys_free(start, size);
+	arch_device_coherent_claim(start, size);
+
+	return true;
+}
+
+/* An id that neither the firmware nor a request uses */
+static int __init create_node(const char *text)
+{
+	int i, nid;
+
+	for (nid = 1; nid < MAX_NUMNODES; nid++) {
+		if (node_isset(nid, numa_nodes_parsed))
+			continue;
+		for (i = 0; i < nr_requests; i++)
+			if (requests[i].nid == nid && !requests[i].refused)
+				break;
+		if (i == nr_requests)
+			break;
+	}
+	if (nid == MAX_NUMNODES) {
+		refuse(text, "no node id is free, of %d", MAX_NUMNODES);
+		return NUMA_NO_NODE;
+	}
+
+	node_set(nid, numa_nodes_parsed);
+	node_set(nid, created_nodes);
+
+	return nid;
+}
+
+/* May node @nid, if it is one yet, become a device node? */
+static bool __init node_claimable(const char *text, int nid)
+{
+	if (arch_device_coherent_node_has_cpu(nid)) {
+		refuse(text, "node %d has CPUs", nid);
+		return false;
+	}
+
+	return true;
+}
+
+static void __init claim_request_range(struct request *req,
+				       const struct numa_meminfo *mi)
+{
+	int nid = req->nid;
+
+	/* Give it back; if it is claimed after all, claim_range() takes it. */
+	memblock_phys_free(req->start, req->size);
+
+	if (nid == NUMA_NO_NODE) {
+		nid = create_node(req->text);
+		if (nid == NUMA_NO_NODE)
+			return;
+	} else if (!node_isset(nid, claimed_nodes)) {
+		if (!node_claimable(req->text, nid))
+			return;
+		if (node_ram(mi, nid, false)) {
+			refuse(req->text, "node %d has other memory", nid);
+			return;
+		}
+		if (!node_isset(nid, numa_nodes_parsed))
+			node_set(nid, created_nodes);
+	}
+
+	claim_range(req->text, nid, req->start, req->size);
+}
+
+/*
+ * Boot loaders like to put the initrd at the end of memory, which is where
+ * device memory often is. It was in use before the kernel ran, so move it.
+ */
+static void __init move_initrd(u64 start, u64 size)
+{
+#ifdef CONFIG_BLK_DEV_INITRD
+	unsigned long initrd_size = initrd_end - initrd_start;
+	phys_addr_t old, new;
+
+	if (!initrd_start || !initrd_size)
+		return;
+
+	old = __pa(initrd_start);
+	if (!overlaps(start, size, old, initrd_size))
+		return;
+
+	/* Bottom-up, see above: this lands next to the kernel image. */
+	new = memblock_phys_alloc(PAGE_ALIGN(initrd_size), PAGE_SIZE);
+	if (!new || overlaps(start, size, new, initrd_size)) {
+		if (new)
+			memblock_phys_free(new, PAGE_ALIGN(initrd_size));
+		return;
+	}
+
+	memcpy(__va(new), (void *)initrd_start, initrd_size);
+	memblock_phys_free(PAGE_ALIGN_DOWN(old),
+			   PAGE_ALIGN(old + initrd_size) - PAGE_ALIGN_DOWN(old));
+	initrd_start = (unsigned long)__va(new);
+	initrd_end = initrd_start + initrd_size;
+	pr_info("initrd moved from %pa to %pa\n", &old, &new);
+#endif
+}
+
+/* Of the RAM in one range of the firmware's; what isn't RAM doesn't matter. */
+static bool __init blk_in_use(const char *text, const struct numa_memblk *blk)
+{
+	phys_addr_t start, end;
+	u64 i;
+
+	for_each_mem_range(i, &start, &end) {
+		u64 lo = max_t(u64, start, blk->start);
+		u64 hi = min_t(u64, end, blk->end);
+
+		if (lo < hi && range_in_use(text, lo, hi - lo))
+			return true;
+	}
+
+	return false;
+}
+
+static bool __init node_in_use(struct request *req,
+			       const struct numa_meminfo *mi)
+{
+	int i;
+
+	for (i = 0; i < mi->nr_blks; i++) {
+		const struct numa_memblk *blk = &mi->blk[i];
+
+		if (blk->nid != req->nid)
+			continue;
+		move_initrd(blk->start, blk->end - blk->start);
+		if (blk_in_use(req->text, blk))
+			return true;
+	}
+
+	return false;
+}
+
+/*
+ * All whole memory blocks of RAM in one range of the firmware's. RAM that isn't
+ * in whole blocks can't be hotplugged, nor may it stay: a device node has no
+ * other memory. It is left unused.
+ */
+static bool __init claim_blocks(const char *text, int nid, u64 start, u64 end)
+{
+	u64 block = memory_block_size_bytes();
+	u64 i, lo, hi, cut = 0;
+	phys_addr_t mem_start, mem_end;
+	bool found = false;
+
+again:
+	for_each_mem_range(i, &mem_start, &mem_end) {
+		lo = max_t(u64, start, mem_start);
+		hi = min_t(u64, end, mem_end);
+		if (lo >= hi)
+			continue;
+
+		cut += hi - lo;
+		memblock_remove(lo, hi - lo);
+		arch_device_coherent_claim(lo, hi - lo);
+		lo = ALIGN(lo, block);
+		hi = ALIGN_DOWN(hi, block);
+		if (lo < hi && claim_range(text, nid, lo, hi - lo)) {
+			cut -= hi - lo;
+			found = true;
+		}
+		/* The loop doesn't survive what was done to its list. */
+		goto again;
+	}
+	if (cut)
+		pr_info("'%s': %llu KB outside whole memory blocks of %llu MB stay unused\n",
+			text, cut >> 10, block >> 20);
+
+	return found;
+}
+
+static void __init claim_request_node(struct request *req,
+				      const struct numa_meminfo *mi)
+{
+	bool found = false;
+	int i;
+
+	if (numa_off) {
+		refuse(req->text, "numa=off");
+		return;
+	}
+	if (node_isset(req->nid, claimed_nodes)) {
+		refuse(req->text, "node %d is a device node already", req->nid);
+		return;
+	}
+	if (!node_claimable(req->text, req->nid))
+		return;
+	if (node_ram(mi, req->nid, false) < memory_block_size_bytes()) {
+		refuse(req->text, "the firmware describes no RAM on node %d",
+		       req->nid);
+		return;
+	}
+	if (!node_ram(mi, req->nid, true)) {
+		refuse(req->text, "node %d is the last one with system memory",
+		       req->nid);
+		return;
+	}
+	if (node_in_use(req, mi))
+		return;
+
+	for (i = 0; i < mi->nr_blks; i++)
+		if (mi->blk[i].nid == req->nid &&
+		    claim_blocks(req->text, req->nid, mi->blk[i].start,
+				 mi->blk[i].end))
+			found = true;
+	if (!found)
+		refuse(req->text, "no whole memory block of %lu MB in it",
+		       memory_block_size_bytes() >> 20);
+}
+
+static const struct numa_meminfo *sp_meminfo __initdata;
+
+/* One range that the firmware marks as specific-purpose */
+static void __init claim_specific_purpose(u64 start, u64 size)
+{
+	u64 block = memory_block_size_bytes();
+	u64 end = ALIGN_DOWN(start + size, block);
+	int i, nid = NUMA_NO_NODE;
+
+	start = ALIGN(start, block);
+	if (start >= end) {
+		refuse("sp", "no whole memory block of %llu MB in the range that ends at %#llx",
+		       block >> 20, end);
+		return;
+	}
+
+	for (i = 0; i < sp_meminfo->nr_blks; i++)
+		if (overlaps(start, 1, sp_meminfo->blk[i].start,
+			     sp_meminfo->blk[i].end - sp_meminfo->blk[i].start))
+			nid = sp_meminfo->blk[i].nid;
+
+	/* On a system node's address range it becomes a node of its own. */
+	if (nid <= 0 || arch_device_coherent_node_has_cpu(nid) ||
+	    node_ram(sp_meminfo, nid, false))
+		nid = create_node("sp");
+	if (nid != NUMA_NO_NODE)
+		claim_range("sp", nid, start, end - start);
+}
+
+/*
+ * The table is as large as the firmware's nodes need. Make room for the nodes
+ * that were created here.
+ */
+static void __init grow_distances(void)
+{
+	int i, j, cnt = numa_distance_cnt;
+	u8 *old;
+
+	if (!cnt || find_last_bit(created_nodes.bits, MAX_NUMNODES) < cnt)
+		return;
+
+	old = memblock_alloc(cnt * cnt, SMP_CACHE_BYTES);
+	if (!old)
+		return;
+
+	for (i = 0; i < cnt; i++)
+		for (j = 0; j < cnt; j++)
+			old[i * cnt + j] = node_distance(i, j);
+
+	numa_reset_distance();
+	for (i = 0; i < cnt; i++)
+		for (j = 0; j < cnt; j++)
+			numa_set_distance(i, j, old[i * cnt + j]);
+	memblock_free(old, cnt * cnt);
+}
+
+static void __init set_distances(void)
+{
+	int i, j;
+
+	if (nodes_empty(created_nodes))
+		return;
+
+	grow_distances();
+	for_each_node_mask(i, created_nodes) {
+		for_each_node_mask(j, numa_nodes_parsed) {
+			if (i == j)
+				continue;
+			numa_set_distance(i, j, created_distance);
+			numa_set_distance(j, i, created_distance);
+		}
+	}
+}
+
+/**
+ * device_coherent_numa_init - decide what becomes device memory
+ * @mi: the firmware's nodes, before they are trimmed to the memory there is
+ *
+ * What is claimed leaves memblock; what is refused is said by name, and stays
+ * what it was (invariant 8).
+ *
+ * Context: Boot, as soon as the nodes are known. May be called again when the
+ * firmware's description turns out unusable.
+ */
+void __init device_coherent_numa_init(struct numa_meminfo *mi)
+{
+	static bool done __initdata;
+	int i;
+
+	if (done) {
+		nodes_or(numa_nodes_parsed, numa_nodes_parsed, claimed_nodes);
+		nodes_or(numa_nodes_parsed, numa_nodes_parsed, created_nodes);
+		return;
+	}
+	done = true;
+
+	/* Ranges first: what they take isn't a node's any more. */
+	for (i = 0; i < nr_requests; i++)
+		if (!requests[i].refused && requests[i].type == REQUEST_RANGE)
+			claim_request_range(&requests[i], mi);
+	for (i = 0; i < nr_requests; i++)
+		if (!requests[i].refused && requests[i].type == REQUEST_NODE)
+			claim_request_node(&requests[i], mi);
+
+	if (want_specific_purpose && !numa_off && !is_kdump_kernel()) {
+		sp_meminfo = mi;
+		arch_device_coherent_for_each_sp(claim_specific_purpose);
+	}
+
+	for (i = 0; i < nr_spare_nodes && !numa_off; i++)
+		if (create_node("spare") == NUMA_NO_NODE)
+			break;
+
+	set_distances();
+}
+
+/*
+ * Before user space, and before dax_hmem looks for memory that nobody claimed.
+ */
+static int __init device_coherent_init(void)
+{
+	int i;
+
+	for (i = 0; i < nr_claims; i++)
+		device_coherent_add(claims[i].nid, claims[i].start,
+				    claims[i].size, boot_flags);
+
+	return 0;
+}
+subsys_initcall(device_coherent_init);

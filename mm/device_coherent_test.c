@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test-only interface to ZONE_DEVICE_COHERENT, for
+ * tools/testing/selftests/devmem: adds and removes device memory as a driver
+ * does, holds pages of a device node, gives the GFP flag to allocators that
+ * must not take it, and plants the very page that the audit has to find.
+ *
+ * One command a line, written to <debugfs>/device_coherent_test/command; the
+ * write returns the error of what the command did. "held" reports the pages
+ * that are held, by the zone they really are in.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/debugfs.h>
+#include <linux/device_coherent.h>
+#include <linux/kstrtox.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#define MAX_ARGS	6
+
+struct held {
+	struct list_head list;
+	struct page *page;
+	unsigned int order;
+	bool contig;		/* from alloc_contig_range() */
+};
+
+static DEFINE_MUTEX(held_lock);
+static LIST_HEAD(held_pages);
+static struct dentry *test_dir;
+
+static int hold(struct page *page, unsigned int order, bool contig)
+{
+	struct held *held = kmalloc(sizeof(*held), GFP_KERNEL);
+
+	if (!held)
+		return -ENOMEM;
+
+	held->page = page;
+	held->order = order;
+	held->contig = contig;
+	list_add(&held->list, &held_pages);
+
+	return 0;
+}
+
+static void drop_all(void)
+{
+	struct held *held, *next;
+
+	list_for_each_entry_safe(held, next, &held_pages, list) {
+		list_del(&held->list);
+		if (held->contig)
+			free_contig_range(page_to_pfn(held->page),
+					  1UL << held->order);
+		else
+			device_coherent_free_pages(held->page, held->order);
+		kfree(held);
+		cond_resched();
+	}
+}
+
+static int hold_or_free(struct page *page, unsigned int order)
+{
+	int rc = hold(page, order, false);
+
+	if (rc)
+		device_coherent_free_pages(page, order);
+
+	return rc;
+}
+
+static int cmd_add(u64 *arg, int nr)
+{
+	return device_coherent_add(arg[0], arg[1], arg[2],
+				   nr > 3 ? arg[3] : 0);
+}
+
+static int cmd_remove(u64 *arg, int nr)
+{
+	return device_coherent_remove(arg[0], arg[1], arg[2]);
+}
+
+/* NID ORDER COUNT [MOVABLE] */
+static int cmd_alloc(u64 *arg, int nr)
+{
+	gfp_t gfp = nr > 3 && arg[3] ? GFP_HIGHUSER_MOVABLE : GFP_KERNEL;
+	u64 i;
+
+	for (i = 0; i < arg[2]; i++) {
+		struct page *page = device_coherent_alloc_pages(arg[0], gfp,
+								arg[1]);
+		int rc = page ? hold_or_free(page, arg[1]) : -ENOMEM;
+
+		if (rc)
+			return rc;
+		cond_resched();
+	}
+
+	return 0;
+}
+
+/* NID: order-0 pages, until there are no more */
+static int cmd_fill(u64 *arg, int nr)
+{
+	u64 all[] = { arg[0], 0, U64_MAX };
+	int rc = cmd_alloc(all, ARRAY_SIZE(all));
+
+	return rc == -ENOMEM ? 0 : rc;
+}
+
+/* NID ORDER COUNT GFP: what a caller of the page allocator could ask for */
+static int cmd_raw(u64 *arg, int nr)
+{
+	gfp_t gfp = (__force gfp_t)arg[3] | __GFP_NOWARN;
+	u64 i;
+
+	if (arg[0] >= MAX_NUMNODES || !node_online(arg[0]))
+		return -EINVAL;
+
+	for (i = 0; i < arg[2]; i++) {
+		struct page *page = __alloc_pages_node(arg[0], gfp, arg[1]);
+		int rc = page ? hold_or_free(page, arg[1]) : -ENOMEM;
+
+		if (rc)
+			return rc;
+		cond_resched();
+	}
+
+	return 0;
+}
+
+/* NID: one page of the zone that nobody asked for */
+static int cmd_plant(u64 *arg, int nr)
+{
+	struct page *page;
+	unsigned long pfn;
+	int rc;
+
+	page = device_coherent_alloc_pages(arg[0], GFP_KERNEL, 0);
+	if (!page)
+		return -ENOMEM;
+	pfn = page_to_pfn(page);
+	device_coherent_free_pages(page, 0);
+
+	rc = alloc_contig_range(pfn, pfn + 1, MIGRATE_MOVABLE, GFP_KERNEL);
+	if (rc)
+		return rc;
+	pr_info("planted pfn %lu\n", pfn);
+	rc = hold(pfn_to_page(pfn), 0, true);
+	if (rc)
+		free_contig_range(pfn, 1);
+
+	return rc;
+}
+
+static int cmd_free(u64 *arg, int nr)
+{
+	drop_all();
+	return 0;
+}
+
+static const struct command {
+	const char *name;
+	int min_args;
+	int (*run)(u64 *arg, int nr);
+} commands[] = {
+	{ "add",	3, cmd_add },
+	{ "remove",	3, cmd_remove },
+	{ "alloc",	3, cmd_alloc },
+	{ "fill",	1, cmd_fill },
+	{ "raw",	4, cmd_raw },
+	{ "plant",	1, cmd_plant },
+	{ "free",	0, cmd_free },
+};
+
+/* -- The flag where it doesn't belong ------------------------------------- */
+
+static int not_on_device(const void *addr)
+{
+	struct page *page;
+
+	if (!addr)
+		return 0;
+	page = is_vmalloc_addr(addr) ? vmalloc_to_page(addr) :
+				       virt_to_page(addr);
+
+	return page_in_zone_device_coherent(page) ? -EFAULT : 0;
+}
+
+static int misuse_kmalloc(int nid, size_t size)
+{
+	void *object = kmalloc_node(size, GFP_KERNEL | __GFP_DEVICE_COHERENT,
+				    nid);
+	int rc = not_on_device(object);
+
+	kfree(object);
+
+	return rc;
+}
+
+/* Enough objects for new slabs, where the flags are checked */
+static int misuse_kmem_cache(int nid)
+{
+	struct kmem_cache *cache;
+	void *object[64] = {};
+	int i, rc = 0;
+
+	cache = kmem_cache_create("device_coherent_test", 2048, 0,
+				  SLAB_NO_MERGE, NULL);
+	if (!cache)
+		return -ENOMEM;
+
+	for (i = 0; i < ARRAY_SIZE(object) && !rc; i++) {
+		object[i] = kmem_cache_alloc_node(cache, GFP_KERNEL |
+						  __GFP_DEVICE_COHERENT, nid);
+		rc = not_on_device(object[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(object); i++)
+		if (object[i])
+			kmem_cache_free(cache, object[i]);
+	kmem_cache_destroy(cache);
+
+	return rc;
+}
+
+/* Stripped of the flag, and so it succeeds */
+static int misuse_vmalloc(void)
+{
+	void *addr = __vmalloc(SZ_64K, GFP_KERNEL | __GFP_DEVICE_COHERENT);
+	int rc = addr ? not_on_device(addr) : -ENOMEM;
+
+	vfree(addr);
+
+	return rc;
+}
+
+static int misuse_percpu(void)
+{
+	void __percpu *addr = __alloc_percpu_gfp(SZ_1K, 8, GFP_KERNEL |
+						 __GFP_DEVICE_COHERENT);
+	int cpu, rc = 0;
+
+	if (!addr)
+		return 0;
+	for_each_possible_cpu(cpu)
+		if (!rc)
+			rc = not_on_device(per_cpu_ptr(addr, cpu));
+	free_percpu(addr);
+
+	return rc;
+}
+
+/* Must come back with nothing instead of looping for ever */
+static int misuse_nofail(int nid)
+{
+	struct page *page;
+
+	page = __alloc_pages_node(nid, GFP_KERNEL | __GFP_NOFAIL |
+				  __GFP_DEVICE_COHERENT, 0);
+	if (!page)
+		return 0;
+	__free_page(page);
+
+	return -EFAULT;
+}
+
+static int run_misuse(const char *what)
+{
+	int nid = first_node(node_states[N_DEVICE_COHERENT]);
+
+	if (nid >= MAX_NUMNODES)
+		return -ENODEV;
+
+	if (!strcmp(what, "kmalloc"))
+		return misuse_kmalloc(nid, 3000);
+	if (!strcmp(what, "kmalloc_large"))
+		return misuse_kmalloc(nid, SZ_64K);
+	if (!strcmp(what, "kmem_cache"))
+		return misuse_kmem_cache(nid);
+	if (!strcmp(what, "vmalloc"))
+		return misuse_vmalloc();
+	if (!strcmp(what, "percpu"))
+		return misuse_percpu();
+	if (!strcmp(what, "nofail"))
+		return misuse_nofail(first_node(node_states[N_CPU]));
+	if (!strcmp(what, "nonode")) {
+		struct page *page = alloc_page(GFP_KERNEL |
+					       __GFP_DEVICE_COHERENT);
+
+		if (page)
+			__free_page(page);
+		return page ? -EFAULT : 0;
+	}
+
+	return -EINVAL;
+}
+
+/* -- debugfs -------------------------------------------------------------- */
+
+static int run_command(char *line)
+{
+	u64 arg[MAX_ARGS] = {};
+	char *name, *word;
+	int i, nr = 0;
+
+	line = strim(line);
+	name = strsep(&line, " ");
+	if (!strcmp(name, "misuse"))
+		return run_misuse(line ? line : "");
+
+	while ((word = strsep(&line, " "))) {
+		if (nr == MAX_ARGS || kstrtou64(word, 0, &arg[nr++]))
+			return -EINVAL;
+	}
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(name, commands[i].name) &&
+		    nr >= commands[i].min_args)
+			return commands[i].run(arg, nr);
+
+	return -EINVAL;
+}
+
+static ssize_t command_write(struct file *file, const char __user *ubuf,
+			     size_t count, loff_t *ppos)
+{
+	char line[128];
+	int rc;
+
+	if (count >= sizeof(line))
+		return -EINVAL;
+	if (copy_from_user(line, ubuf, count))
+		return -EFAULT;
+	line[count] = '\0';
+
+	mutex_lock(&held_lock);
+	rc = run_command(line);
+	mutex_unlock(&held_lock);
+
+	return rc ? rc : count;
+}
+
+static const struct file_operations command_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = command_write,
+};
+
+static int held_show(struct seq_file *m, void *unused)
+{
+	unsigned long pages[2];
+	struct held *held;
+	int nid;
+
+	mutex_lock(&held_lock);
+	for_each_online_node(nid) {
+		pages[0] = 0;
+		pages[1] = 0;
+		list_for_each_entry(held, &held_pages, list)
+			if (page_to_nid(held->page) == nid)
+				pages[page_in_zone_device_coherent(held->page)] +=
+					1UL << held->order;
+		seq_printf(m, "node %d zone Coherent pages %lu other pages %lu\n",
+			   nid, pages[1], pages[0]);
+	}
+	mutex_unlock(&held_lock);
+
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(held);
+
+static int __init device_coherent_test_init(void)
+{
+	test_dir = debugfs_create_dir("device_coherent_test", NULL);
+	debugfs_create_file("command", 0200, test_dir, NULL, &command_fops);
+	debugfs_create_file("held", 0400, test_dir, NULL, &held_fops);
+
+	return 0;
+}
+module_init(device_coherent_test_init);
+
+static void __exit device_coherent_test_exit(void)
+{
+	debugfs_remove_recursive(test_dir);
+	drop_all();
+}
+module_exit(device_coherent_test_exit);
+
+MODULE_DESCRIPTION("Test-only interface to ZONE_DEVICE_COHERENT");
+MODULE_LICENSE("GPL");
