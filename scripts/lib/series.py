@@ -187,7 +187,7 @@ def is_executable(path):
 def own_entry():
     data = read(os.path.join(REPO, "MAINTAINERS"))
     if data is None:
-        raise Refused("patches/series says MAINTAINERS, but the repository has no such file")
+        raise Refused("the repository has no file MAINTAINERS, the entry that the series adds")
     return data.decode().strip("\n") + "\n"
 
 
