@@ -91,7 +91,7 @@ gfp_t __device_coherent_slowpath_gfp(gfp_t gfp)
  * the per-CPU lists of other CPUs hold, so that a device is full only when it
  * is.
  */
-unsigned long device_coherent_make_room(struct zonelist *zonelist)
+unsigned long device_coherent_make_room(struct zonelist *zonelist, int order)
 {
 	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
 
@@ -100,7 +100,9 @@ unsigned long device_coherent_make_room(struct zonelist *zonelist)
 
 	drain_all_pages(zone);
 
-	return zone_page_state(zone, NR_FREE_PAGES) > min_wmark_pages(zone);
+	/* For more than a page at a time compaction comes next. */
+	return !order &&
+	       zone_page_state(zone, NR_FREE_PAGES) > min_wmark_pages(zone);
 }
 
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who)
@@ -355,6 +357,50 @@ long __device_coherent_put_back(struct list_head *folios)
 	putback_movable_pages(&stay);
 
 	return nr;
+}
+
+static void remap_class(nodemask_t *dst, const nodemask_t *src,
+			const nodemask_t *old, const nodemask_t *new,
+			const nodemask_t *class)
+{
+	nodemask_t s, o, n, d;
+
+	nodes_and(s, *src, *class);
+	nodes_and(o, *old, *class);
+	nodes_and(n, *new, *class);
+	if (nodes_empty(s) || nodes_empty(n))
+		return;
+
+	nodes_remap(d, s, o, n);
+	/* What can't be mapped stays itself, allowed or not. */
+	nodes_and(d, d, n);
+	nodes_or(*dst, *dst, d);
+}
+
+void __device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
+			     const nodemask_t *old, const nodemask_t *new)
+{
+	nodemask_t system;
+
+	nodes_complement(system, node_states[N_DEVICE_COHERENT]);
+	nodes_clear(*dst);
+	remap_class(dst, src, old, new, &system);
+	remap_class(dst, src, old, new, &node_states[N_DEVICE_COHERENT]);
+}
+
+bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
+{
+	bool device = node_is_device_coherent(node);
+	int nid;
+
+	for_each_online_node(nid)
+		if (nid != node && node_load[nid] &&
+		    (device || node_is_device_coherent(nid)))
+			return false;
+	if (device)
+		*gfp |= __GFP_DEVICE_COHERENT;
+
+	return true;
 }
 
 /*
@@ -765,9 +811,9 @@ bool __init __weak arch_device_coherent_node_has_cpu(int nid)
 	return false;
 }
 
-void __init __weak
-arch_device_coherent_for_each_sp(void (*fn)(u64 start, u64 size))
+bool __init __weak arch_device_coherent_next_sp(u64 *start, u64 *size)
 {
+	return false;
 }
 
 #define refuse(text, fmt, ...) \
@@ -814,7 +860,8 @@ static int __init parse_range(char *word, struct request *req)
 
 	return 0;
 bad:
-	refuse(req->text, "expected node:<nid>, <size>@<start>[:<nid>], sp, distance:<n>, memmap:device or spare:<n>");
+	refuse(req->text,
+	       "expected node:N, SIZE@START[:N], sp, distance:N, memmap:device or spare:N");
 	return -EINVAL;
 }
 
@@ -924,7 +971,7 @@ static bool __init range_claimable(struct request *req, int index)
 		return false;
 	}
 	if (!req->size || !IS_ALIGNED(req->start | req->size, block)) {
-		refuse(req->text, "start and size must be multiples of the memory block size, %llu MB",
+		refuse(req->text, "start and size must be multiples of a memory block, %llu MB",
 		       block >> 20);
 		return false;
 	}
@@ -979,8 +1026,9 @@ static u64 __init node_ram(const struct numa_meminfo *mi, int nid, bool others)
 
 	for (i = 0; i < mi->nr_blks; i++) {
 		const struct numa_memblk *blk = &mi->blk[i];
+		bool other = blk->nid != nid;
 
-		if ((blk->nid == nid) == others)
+		if (other != others)
 			continue;
 		for_each_mem_range(j, &start, &end) {
 			u64 lo = max_t(u64, start, blk->start);
@@ -1222,10 +1270,9 @@ static void __init claim_request_node(struct request *req,
 		       memory_block_size_bytes() >> 20);
 }
 
-static const struct numa_meminfo *sp_meminfo __initdata;
-
 /* One range that the firmware marks as specific-purpose */
-static void __init claim_specific_purpose(u64 start, u64 size)
+static void __init claim_specific_purpose(const struct numa_meminfo *mi,
+					  u64 start, u64 size)
 {
 	u64 block = memory_block_size_bytes();
 	u64 end = ALIGN_DOWN(start + size, block);
@@ -1238,14 +1285,13 @@ static void __init claim_specific_purpose(u64 start, u64 size)
 		return;
 	}
 
-	for (i = 0; i < sp_meminfo->nr_blks; i++)
-		if (overlaps(start, 1, sp_meminfo->blk[i].start,
-			     sp_meminfo->blk[i].end - sp_meminfo->blk[i].start))
-			nid = sp_meminfo->blk[i].nid;
+	for (i = 0; i < mi->nr_blks; i++)
+		if (start >= mi->blk[i].start && start < mi->blk[i].end)
+			nid = mi->blk[i].nid;
 
 	/* On a system node's address range it becomes a node of its own. */
 	if (nid <= 0 || arch_device_coherent_node_has_cpu(nid) ||
-	    node_ram(sp_meminfo, nid, false))
+	    node_ram(mi, nid, false))
 		nid = create_node("sp");
 	if (nid != NUMA_NO_NODE)
 		claim_range("sp", nid, start, end - start);
@@ -1309,6 +1355,7 @@ static void __init set_distances(void)
 void __init device_coherent_numa_init(struct numa_meminfo *mi)
 {
 	static bool done __initdata;
+	u64 start = 0, size;
 	int i;
 
 	if (done) {
@@ -1327,8 +1374,10 @@ void __init device_coherent_numa_init(struct numa_meminfo *mi)
 			claim_request_node(&requests[i], mi);
 
 	if (want_specific_purpose && !numa_off && !is_kdump_kernel()) {
-		sp_meminfo = mi;
-		arch_device_coherent_for_each_sp(claim_specific_purpose);
+		while (arch_device_coherent_next_sp(&start, &size)) {
+			claim_specific_purpose(mi, start, size);
+			start += size;
+		}
 	}
 
 	for (i = 0; i < nr_spare_nodes && !numa_off; i++)

@@ -63,7 +63,8 @@ static void device_list_is_its_own_zone(struct kunit *test)
 	int nid;
 
 	for_each_online_node(nid) {
-		struct zoneref *z = NODE_DATA(nid)->node_zonelists[ZONELIST_DEVICE_COHERENT]._zonerefs;
+		struct zonelist *list = NODE_DATA(nid)->node_zonelists;
+		struct zoneref *z = list[ZONELIST_DEVICE_COHERENT]._zonerefs;
 
 		if (populated_zone(coherent_zone(nid))) {
 			KUNIT_EXPECT_TRUE(test, node_is_device_coherent(nid));
@@ -303,6 +304,7 @@ static struct kunit_suite device_coherent_suite = {
 	.name = "device_coherent",
 	.test_cases = device_coherent_cases,
 };
+
 kunit_test_suite(device_coherent_suite);
 
 MODULE_DESCRIPTION("KUnit suite of ZONE_DEVICE_COHERENT");

@@ -66,40 +66,7 @@ static inline bool zone_is_device_coherent(const struct zone *zone)
 #endif
 }
 
-/**
- * page_in_zone_device_coherent - is this page in a device node's memory?
- * @page: the page
- *
- * Not to be confused with is_device_coherent_page(), which is about the
- * MEMORY_DEVICE_COHERENT type of ZONE_DEVICE pages.
- *
- * Context: Any.
- * Return: true if @page is in a ZONE_DEVICE_COHERENT.
- */
-static inline bool page_in_zone_device_coherent(const struct page *page)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	return page_zonenum(page) == ZONE_DEVICE_COHERENT;
-#else
-	return false;
-#endif
-}
-
-/**
- * folio_in_zone_device_coherent - is this folio in a device node's memory?
- * @folio: the folio
- *
- * Context: Any.
- * Return: true if @folio is in a ZONE_DEVICE_COHERENT.
- */
-static inline bool folio_in_zone_device_coherent(const struct folio *folio)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	return folio_zonenum(folio) == ZONE_DEVICE_COHERENT;
-#else
-	return false;
-#endif
-}
+/* page_in_zone_device_coherent(), folio_in_zone_device_coherent(): mmzone.h */
 
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags);
@@ -165,6 +132,18 @@ static inline void device_coherent_exclude(nodemask_t *nodes)
 #endif
 }
 
+/* For mminit_loglevel=; NULL for the lists that others have, too */
+static inline const char *device_coherent_list_name(int listid)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (listid == ZONELIST_DEVICE_COHERENT)
+		return "coherent";
+	if (listid == ZONELIST_NONE)
+		return "none";
+#endif
+	return NULL;
+}
+
 /* The zone that memory of @nid goes to, or NULL for the usual choice */
 static inline struct zone *device_coherent_hotplug_zone(int nid)
 {
@@ -189,14 +168,14 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 void device_coherent_build_zonelist(pg_data_t *pgdat);
 gfp_t __device_coherent_slowpath_gfp(gfp_t gfp);
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who);
-unsigned long device_coherent_make_room(struct zonelist *zonelist);
+unsigned long device_coherent_make_room(struct zonelist *zonelist, int order);
 unsigned long device_coherent_total_pages(void);
 void device_coherent_meminfo(struct seq_file *m);
 bool device_coherent_active(void);
 #else
 static inline void device_coherent_build_zonelist(pg_data_t *pgdat) { }
 static inline unsigned long
-device_coherent_make_room(struct zonelist *zonelist) { return 0; }
+device_coherent_make_room(struct zonelist *zonelist, int order) { return 0; }
 static inline unsigned long device_coherent_total_pages(void) { return 0; }
 static inline void device_coherent_meminfo(struct seq_file *m) { }
 static inline bool device_coherent_active(void) { return false; }
@@ -265,6 +244,9 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 bool __device_coherent_only(const struct mempolicy *pol);
 bool __device_coherent_can_hold(const struct folio *folio);
 bool __device_coherent_reaches(const struct mempolicy *pol);
+void __device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
+			     const nodemask_t *old, const nodemask_t *new);
+bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp);
 long __device_coherent_put_back(struct list_head *folios);
 vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 				   unsigned long address, vm_fault_t ret);
@@ -344,6 +326,80 @@ static inline gfp_t device_coherent_target_gfp(int nid, bool asked,
 	return 0;
 }
 
+/* A relative mask counts system nodes, as long as there are any. */
+static inline const nodemask_t *device_coherent_relative(const nodemask_t *rel,
+							 nodemask_t *system)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	nodes_andnot(*system, *rel, node_states[N_DEVICE_COHERENT]);
+	if (!nodes_empty(*system))
+		return system;
+#endif
+	return rel;
+}
+
+/* Is there something in the mask, and nothing but device nodes? */
+static inline bool device_coherent_only_nodes(const nodemask_t *nodes)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return !nodes_empty(*nodes) &&
+	       nodes_subset(*nodes, node_states[N_DEVICE_COHERENT]);
+#else
+	return false;
+#endif
+}
+
+/* No task can run on these nodes alone: nodes_empty(), or nothing but devices */
+static inline bool device_coherent_no_system(const nodemask_t *nodes)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return nodes_subset(*nodes, node_states[N_DEVICE_COHERENT]);
+#else
+	return nodes_empty(*nodes);
+#endif
+}
+
+/*
+ * nodes_remap() for a policy whose cpuset changes: a system node becomes a
+ * system node, a device node a device node.
+ */
+static inline void device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
+					 const nodemask_t *old,
+					 const nodemask_t *new)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (static_branch_unlikely(&device_coherent_key)) {
+		__device_coherent_remap(dst, src, old, new);
+		return;
+	}
+#endif
+	nodes_remap(*dst, *src, *old, *new);
+}
+
+/* What a cpuset that changes moves for its tasks, likewise */
+static inline void device_coherent_cpuset_masks(nodemask_t *from,
+						nodemask_t *to)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	nodemask_t stay;
+
+	nodes_and(stay, *to, node_states[N_DEVICE_COHERENT]);
+	nodes_andnot(*from, *from, stay);
+	device_coherent_exclude(to);
+#endif
+}
+
+/* A huge page is made of one device's pages, or of system pages. */
+static inline bool device_coherent_can_collapse(const u32 *node_load, int node,
+						gfp_t *gfp)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (static_branch_unlikely(&device_coherent_key))
+		return __device_coherent_can_collapse(node_load, node, gfp);
+#endif
+	return true;
+}
+
 /* A fault that found the device full: invariant 4 */
 static inline vm_fault_t device_coherent_fault(struct vm_area_struct *vma,
 					       unsigned long address,
@@ -367,7 +423,7 @@ bool device_coherent_wants_node(void);
 /* What an architecture provides */
 void arch_device_coherent_claim(u64 start, u64 size);
 bool arch_device_coherent_node_has_cpu(int nid);
-void arch_device_coherent_for_each_sp(void (*fn)(u64 start, u64 size));
+bool arch_device_coherent_next_sp(u64 *start, u64 *size);
 #else
 static inline void device_coherent_early_reserve(void) { }
 static inline void device_coherent_numa_init(struct numa_meminfo *mi) { }

@@ -1,0 +1,765 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What counts as asking for device memory, and who is kept out of it.
+ *
+ * Invariant 1: pages come to a device node by a policy or a system call that
+ * names it, and by nothing that merely happens to meet such a page (NUMA
+ * balancing, KSM, swap readahead, khugepaged, cpusets, hugetlb pools).
+ * Invariant 4: a full device costs the task that is bound to it SIGBUS, a
+ * system call ENOMEM, a preferring request nothing. Invariant 5: whatever
+ * moves keeps its content. Invariant 6: long-term pins move pages away first.
+ *
+ * Wants two system nodes and two device nodes; see "plan".
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "devmem_util.h"
+#include "../kselftest_harness.h"
+#include "../../../../mm/gup_test.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+#ifndef MPOL_PREFERRED_MANY
+#define MPOL_PREFERRED_MANY	5
+#endif
+#ifndef MPOL_WEIGHTED_INTERLEAVE
+#define MPOL_WEIGHTED_INTERLEAVE	6
+#endif
+
+#define PAGE	4096UL
+#define HUGE	(2 * MIB)
+#define SIZE	(8 * MIB)
+#define NONE	MAX_NODES	/* index in "where": not on any node */
+
+static long mbind(void *p, size_t size, int mode, unsigned long mask,
+		  unsigned int flags)
+{
+	return syscall(SYS_mbind, p, size, mode, &mask, MAX_NODES + 1, flags);
+}
+
+static long set_policy(int mode, unsigned long mask)
+{
+	return syscall(SYS_set_mempolicy, mode, &mask, MAX_NODES + 1);
+}
+
+static char *map(size_t size, int flags, int fd)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static char *map_anon(size_t size)
+{
+	return map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+/* A mapping at a huge page boundary, with nothing of its huge pages outside */
+static char *map_huge(size_t size)
+{
+	char *p = map_anon(size + HUGE);
+	uintptr_t start = ((uintptr_t)p + HUGE - 1) & ~(HUGE - 1);
+
+	return p ? (char *)start : NULL;
+}
+
+static void fill(char *p, size_t size, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += PAGE)
+		*(unsigned int *)(p + i) = seed + i / PAGE;
+}
+
+static bool intact(const char *p, size_t size, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += PAGE)
+		if (*(unsigned int *)(p + i) != seed + i / PAGE)
+			return false;
+
+	return true;
+}
+
+/* Pages of the range on each node; [NONE] counts those that aren't there */
+static void where(char *p, size_t size, long *count)
+{
+	size_t i, n = size / PAGE;
+	void **pages = calloc(n, sizeof(*pages));
+	int *status = calloc(n, sizeof(*status));
+
+	memset(count, 0, (MAX_NODES + 1) * sizeof(*count));
+	for (i = 0; i < n; i++)
+		pages[i] = p + i * PAGE;
+	if (syscall(SYS_move_pages, 0, n, pages, NULL, status, 0))
+		memset(status, -1, n * sizeof(*status));
+	for (i = 0; i < n; i++)
+		count[status[i] >= 0 ? status[i] : NONE]++;
+	free(pages);
+	free(status);
+}
+
+static long on_node(char *p, size_t size, int nid)
+{
+	long count[MAX_NODES + 1];
+
+	where(p, size, count);
+
+	return count[nid];
+}
+
+/* Return: as move_pages(); the status of the first page in @first */
+static long move(char *p, size_t size, int nid, int *first)
+{
+	size_t i, n = size / PAGE;
+	void **pages = calloc(n, sizeof(*pages));
+	int *status = calloc(n, sizeof(*status));
+	int *nodes = calloc(n, sizeof(*nodes));
+	long rc;
+
+	for (i = 0; i < n; i++) {
+		pages[i] = p + i * PAGE;
+		nodes[i] = nid;
+	}
+	rc = syscall(SYS_move_pages, 0, n, pages, nodes, status,
+		     MPOL_MF_MOVE);
+	if (rc < 0)
+		rc = -errno;
+	if (first)
+		*first = status[0];
+	free(pages);
+	free(status);
+	free(nodes);
+
+	return rc;
+}
+
+static long read_number(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	long n = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	fclose(f);
+
+	return n;
+}
+
+FIXTURE(nodes)
+{
+	int dev[MAX_NODES];
+	int sys[MAX_NODES];
+	unsigned long d1, d2, s0;	/* masks */
+};
+
+FIXTURE_SETUP(nodes)
+{
+	int all[MAX_NODES], i, n, nr_dev, nr_sys = 0;
+
+	nr_dev = device_nodes(self->dev);
+	n = read_node_list("has_memory", all);
+	for (i = 0; i < n; i++) {
+		int j;
+
+		for (j = 0; j < nr_dev && self->dev[j] != all[i]; j++)
+			;
+		if (j == nr_dev)
+			self->sys[nr_sys++] = all[i];
+	}
+	if (nr_dev < 2 || nr_sys < 2 || getuid())
+		SKIP(return, "needs root, two system nodes and two device nodes");
+
+	self->d1 = 1UL << self->dev[0];
+	self->d2 = 1UL << self->dev[1];
+	self->s0 = 1UL << self->sys[0];
+}
+
+FIXTURE_TEARDOWN(nodes)
+{
+	set_policy(MPOL_DEFAULT, 0);
+}
+
+/* -- What counts as asking ------------------------------------------------ */
+
+FIXTURE(mask)
+{
+	int dev[MAX_NODES];
+};
+
+FIXTURE_VARIANT(mask)
+{
+	int mode;
+	bool sys, d1, d2;		/* the nodes named */
+	int on_sys, on_d1, on_d2;	/* shares expected, in eighths */
+};
+
+#define VARIANT(name, _mode, _sys, _d1, _d2, _on_sys, _on_d1, _on_d2)	\
+	FIXTURE_VARIANT_ADD(mask, name) {				\
+		.mode = _mode, .sys = _sys, .d1 = _d1, .d2 = _d2,	\
+		.on_sys = _on_sys, .on_d1 = _on_d1, .on_d2 = _on_d2,	\
+	}
+
+VARIANT(local, MPOL_LOCAL, 0, 0, 0, 8, 0, 0);
+VARIANT(bind, MPOL_BIND, 0, 1, 0, 0, 8, 0);
+VARIANT(bind_other, MPOL_BIND, 0, 0, 1, 0, 0, 8);
+VARIANT(preferred, MPOL_PREFERRED, 0, 1, 0, 0, 8, 0);
+VARIANT(preferred_many, MPOL_PREFERRED_MANY, 0, 0, 1, 0, 0, 8);
+VARIANT(interleave, MPOL_INTERLEAVE, 0, 1, 1, 0, 4, 4);
+VARIANT(weighted, MPOL_WEIGHTED_INTERLEAVE, 0, 1, 1, 0, 4, 4);
+VARIANT(mixed_bind, MPOL_BIND, 1, 1, 1, 8, 0, 0);
+VARIANT(mixed_preferred_many, MPOL_PREFERRED_MANY, 1, 1, 0, 8, 0, 0);
+VARIANT(mixed_interleave, MPOL_INTERLEAVE, 1, 1, 1, 8, 0, 0);
+VARIANT(mixed_weighted, MPOL_WEIGHTED_INTERLEAVE, 1, 1, 1, 8, 0, 0);
+VARIANT(literal_bind, MPOL_BIND | MPOL_F_STATIC_NODES, 0, 1, 0, 0, 8, 0);
+VARIANT(literal_mixed_bind, MPOL_BIND | MPOL_F_STATIC_NODES, 1, 1, 0, 8, 0, 0);
+VARIANT(literal_mixed_interleave, MPOL_INTERLEAVE | MPOL_F_STATIC_NODES,
+	1, 1, 0, 4, 4, 0);
+
+FIXTURE_SETUP(mask)
+{
+	if (device_nodes(self->dev) < 2)
+		SKIP(return, "needs two device nodes");
+}
+
+FIXTURE_TEARDOWN(mask)
+{
+	set_policy(MPOL_DEFAULT, 0);
+}
+
+static unsigned long variant_mask(const FIXTURE_DATA(mask) *self,
+				  const FIXTURE_VARIANT(mask) *variant)
+{
+	return (variant->sys ? 1UL : 0) |
+	       (variant->d1 ? 1UL << self->dev[0] : 0) |
+	       (variant->d2 ? 1UL << self->dev[1] : 0);
+}
+
+TEST_F(mask, mapping)
+{
+	unsigned long got = 0, mask = variant_mask(self, variant);
+	long eighth = SIZE / PAGE / 8;
+	char *p = map_anon(SIZE);
+	long count[MAX_NODES + 1];
+	int mode;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mbind(p, SIZE, variant->mode, mask, 0));
+	fill(p, SIZE, 1);
+	where(p, SIZE, count);
+	EXPECT_EQ(variant->on_d1 * eighth, count[self->dev[0]]);
+	EXPECT_EQ(variant->on_d2 * eighth, count[self->dev[1]]);
+	EXPECT_EQ((8 - variant->on_d1 - variant->on_d2) * eighth,
+		  (long)(SIZE / PAGE) - count[self->dev[0]] -
+		  count[self->dev[1]] - count[NONE]);
+
+	/* What was set is what is reported. */
+	ASSERT_EQ(0, syscall(SYS_get_mempolicy, &mode, &got, MAX_NODES + 1, p,
+			     MPOL_F_ADDR));
+	EXPECT_EQ(variant->mode, mode);
+	EXPECT_EQ(mask, got);
+}
+
+TEST_F(mask, task)
+{
+	unsigned long mask = variant_mask(self, variant);
+	long eighth = SIZE / PAGE / 8;
+	char *p = map_anon(SIZE);
+	long count[MAX_NODES + 1];
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, set_policy(variant->mode, mask));
+	fill(p, SIZE, 1);
+	where(p, SIZE, count);
+	EXPECT_EQ(variant->on_d1 * eighth, count[self->dev[0]]);
+	EXPECT_EQ(variant->on_d2 * eighth, count[self->dev[1]]);
+}
+
+/* -- Kinds of memory ------------------------------------------------------ */
+
+TEST_F(nodes, shared_memory)
+{
+	int fd = memfd_create("devmem", 0);
+	int id = shmget(IPC_PRIVATE, SIZE, IPC_CREAT | 0600);
+	char *p;
+
+	ASSERT_EQ(0, ftruncate(fd, SIZE));
+	p = map(SIZE, MAP_SHARED, fd);
+	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill(p, SIZE, 1);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
+
+	p = shmat(id, NULL, 0);
+	shmctl(id, IPC_RMID, NULL);
+	ASSERT_NE((char *)-1, p);
+	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d2, 0));
+	fill(p, SIZE, 1);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[1]));
+}
+
+/* The file is read through the page cache, in system memory; writes copy. */
+TEST_F(nodes, private_file)
+{
+	int fd = open("/proc/self/exe", O_RDONLY);
+	size_t size = 4 * PAGE;
+	char *p = map(size, MAP_PRIVATE, fd);
+	volatile char sum = 0;
+	size_t i;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mbind(p, size, MPOL_BIND, self->d1, 0));
+	for (i = 0; i < size; i += PAGE)
+		sum += p[i];
+	EXPECT_EQ(0, on_node(p, size, self->dev[0]));
+	for (i = 0; i < size; i += PAGE)
+		p[i]++;
+	EXPECT_EQ((long)(size / PAGE), on_node(p, size, self->dev[0]));
+}
+
+TEST_F(nodes, huge_page)
+{
+	char *p = map_huge(HUGE);
+	long before;
+
+	ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
+	ASSERT_EQ(0, mbind(p, HUGE, MPOL_BIND, self->d1, 0));
+	before = vm_event("thp_fault_alloc");
+	fill(p, HUGE, 1);
+	EXPECT_EQ(before + 1, vm_event("thp_fault_alloc"));
+	EXPECT_EQ((long)(HUGE / PAGE), on_node(p, HUGE, self->dev[0]));
+}
+
+TEST_F(nodes, collapse)
+{
+	char *p = map_huge(HUGE);
+	long before;
+
+	ASSERT_EQ(0, madvise(p, HUGE, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, mbind(p, HUGE, MPOL_BIND, self->d1, 0));
+	fill(p, HUGE, 1);
+	ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
+
+	/* Pages of two nodes don't become one huge page ... */
+	ASSERT_EQ(0, move(p, HUGE / 4, self->sys[0], NULL));
+	EXPECT_NE(0, madvise(p, HUGE, MADV_COLLAPSE));
+	EXPECT_EQ((long)(HUGE / PAGE / 4), on_node(p, HUGE, self->sys[0]));
+
+	/* ... those of one do, there. */
+	ASSERT_EQ(0, move(p, HUGE / 4, self->dev[0], NULL));
+	before = vm_event("thp_collapse_alloc");
+	EXPECT_EQ(0, madvise(p, HUGE, MADV_COLLAPSE));
+	EXPECT_EQ(before + 1, vm_event("thp_collapse_alloc"));
+	EXPECT_EQ((long)(HUGE / PAGE), on_node(p, HUGE, self->dev[0]));
+	EXPECT_TRUE(intact(p, HUGE, 1));
+}
+
+TEST_F(nodes, copy_on_write)
+{
+	char *p = map_anon(SIZE);
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill(p, SIZE, 1);
+	pid = fork();
+	if (!pid) {
+		fill(p, SIZE, 2);
+		_exit(on_node(p, SIZE, self->dev[0]) != (long)(SIZE / PAGE));
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(intact(p, SIZE, 1));
+}
+
+/* A program bound to a device reads files, forks and execs as any other. */
+TEST_F(nodes, whole_program)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		set_policy(MPOL_BIND, self->d1);
+		execl("/bin/sh", "sh", "-c",
+		      "seq 1 20000 | sort -rn | tail -n 1 | grep -qx 1", NULL);
+		_exit(127);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/* -- Moving --------------------------------------------------------------- */
+
+TEST_F(nodes, move_there_and_back)
+{
+	char *p = map_anon(SIZE);
+	long n = SIZE / PAGE;
+
+	fill(p, SIZE, 3);
+	EXPECT_EQ(0, on_node(p, SIZE, self->dev[0]));
+	EXPECT_EQ(0, move(p, SIZE, self->dev[0], NULL));
+	EXPECT_EQ(n, on_node(p, SIZE, self->dev[0]));
+	EXPECT_TRUE(intact(p, SIZE, 3));
+	fill(p, SIZE, 4);
+	EXPECT_EQ(0, move(p, SIZE, self->dev[1], NULL));
+	EXPECT_EQ(n, on_node(p, SIZE, self->dev[1]));
+	EXPECT_EQ(0, move(p, SIZE, self->sys[0], NULL));
+	EXPECT_EQ(n, on_node(p, SIZE, self->sys[0]));
+	EXPECT_TRUE(intact(p, SIZE, 4));
+}
+
+TEST_F(nodes, page_cache_stays)
+{
+	int status, fd = open("/proc/self/exe", O_RDONLY);
+	char *p = map(2 * PAGE, MAP_PRIVATE, fd);
+	volatile char sum = p[0] + p[PAGE];
+
+	(void)sum;
+	EXPECT_EQ(0, move(p, 2 * PAGE, self->dev[0], &status));
+	EXPECT_EQ(-EINVAL, status);
+	EXPECT_EQ(-1, mbind(p, 2 * PAGE, MPOL_BIND, self->d1,
+			    MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(0, on_node(p, 2 * PAGE, self->dev[0]));
+}
+
+/* The anonymous pages of a process move past the page cache in their way. */
+TEST_F(nodes, migrate_process)
+{
+	unsigned long from = self->s0, to = self->d1;
+	char *p = map_anon(SIZE);
+	long rc;
+
+	fill(p, SIZE, 5);
+	ASSERT_EQ(0, move(p, SIZE, self->sys[0], NULL));
+	rc = syscall(SYS_migrate_pages, getpid(), MAX_NODES + 1, &from, &to);
+	EXPECT_GE(rc, 0);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
+	rc = syscall(SYS_migrate_pages, getpid(), MAX_NODES + 1, &to, &from);
+	EXPECT_GE(rc, 0);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->sys[0]));
+	EXPECT_TRUE(intact(p, SIZE, 5));
+}
+
+TEST_F(nodes, mbind_moves)
+{
+	char *p = map_anon(SIZE);
+
+	fill(p, SIZE, 6);
+	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1,
+			   MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
+	EXPECT_TRUE(intact(p, SIZE, 6));
+}
+
+/* -- A full device -------------------------------------------------------- */
+
+static size_t node_bytes(int nid)
+{
+	struct node_pages pages;
+
+	return node_pages(nid, &pages) ? pages.managed * PAGE : 0;
+}
+
+static int full_child(int mode, unsigned long mask, size_t size)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		char *p = map(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			      -1);
+
+		if (!p || mbind(p, size, mode, mask, 0))
+			_exit(2);
+		fill(p, size, 1);
+		_exit(intact(p, size, 1) ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+
+	return status;
+}
+
+TEST_F(nodes, full_bind_gets_sigbus)
+{
+	long kills = vm_event("oom_kill"), other = node_used(self->dev[1]);
+	int status;
+
+	status = full_child(MPOL_BIND, self->d1,
+			    node_bytes(self->dev[0]) + SIZE);
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	EXPECT_EQ(kills, vm_event("oom_kill"));
+	EXPECT_EQ(other, node_used(self->dev[1]));
+}
+
+TEST_F(nodes, full_preferred_falls_back)
+{
+	EXPECT_EQ(0, full_child(MPOL_PREFERRED, self->d1,
+				node_bytes(self->dev[0]) + SIZE));
+}
+
+TEST_F(nodes, full_calls_get_enomem)
+{
+	size_t size = node_bytes(self->dev[0]) + SIZE;
+	char *p = map(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	char *q = map_anon(SIZE);
+
+	ASSERT_EQ(0, mbind(p, size, MPOL_BIND, self->d1, 0));
+	EXPECT_EQ(-1, madvise(p, size, MADV_POPULATE_WRITE));
+	EXPECT_EQ(ENOMEM, errno);
+
+	/* Nothing is lost when there is no room to move to. */
+	fill(q, SIZE, 7);
+	EXPECT_NE(0, move(q, SIZE, self->dev[0], NULL));
+	EXPECT_TRUE(intact(q, SIZE, 7));
+	munmap(p, size);
+	EXPECT_EQ(0, move(q, SIZE, self->dev[0], NULL));
+	EXPECT_TRUE(intact(q, SIZE, 7));
+}
+
+/* More than the system has, but not more than the machine */
+TEST_F(nodes, overcommit)
+{
+	size_t size = (meminfo_kb("MemTotal") + meminfo_kb("SwapTotal")) * 1024 +
+		      64 * MIB;
+	char *p = map_anon(size);
+
+	EXPECT_NE(NULL, p);
+	if (p)
+		munmap(p, size);
+	EXPECT_EQ(NULL, map_anon(size + node_bytes(self->dev[0]) +
+				 node_bytes(self->dev[1])));
+}
+
+/* -- Pins ----------------------------------------------------------------- */
+
+TEST_F(nodes, longterm_pin_moves_away)
+{
+	struct pin_longterm_test args = { .size = SIZE };
+	char *p = map_anon(SIZE);
+	int fd = open("/sys/kernel/debug/gup_test", O_RDWR);
+
+	if (fd < 0)
+		SKIP(return, "no /sys/kernel/debug/gup_test (CONFIG_GUP_TEST)");
+	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill(p, SIZE, 8);
+	ASSERT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
+	args.addr = (uintptr_t)p;
+	args.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE;
+	ASSERT_EQ(0, ioctl(fd, PIN_LONGTERM_TEST_START, &args));
+	EXPECT_EQ(0, on_node(p, SIZE, self->dev[0]));
+	EXPECT_TRUE(intact(p, SIZE, 8));
+	EXPECT_EQ(0, ioctl(fd, PIN_LONGTERM_TEST_STOP));
+	close(fd);
+}
+
+/* -- Who is kept out ------------------------------------------------------ */
+
+static bool wait_ksm_scans(int scans)
+{
+	long until = read_number("/sys/kernel/mm/ksm/full_scans") + scans;
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		if (read_number("/sys/kernel/mm/ksm/full_scans") >= until)
+			return true;
+		usleep(100000);
+	}
+
+	return false;
+}
+
+TEST_F(nodes, ksm)
+{
+	char *p[3];
+	int i;
+
+	if (write_text("/sys/kernel/mm/ksm/pages_to_scan", "20000"))
+		SKIP(return, "no KSM");
+	for (i = 0; i < 3; i++) {
+		p[i] = map_anon(64 * PAGE);
+		ASSERT_EQ(0, madvise(p[i], 64 * PAGE, MADV_MERGEABLE));
+		if (!i)
+			ASSERT_EQ(0, mbind(p[i], 64 * PAGE, MPOL_BIND,
+					   self->d1, 0));
+		memset(p[i], 0x5a, 64 * PAGE);
+	}
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/sleep_millisecs", "10"));
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "1"));
+	ASSERT_TRUE(wait_ksm_scans(4));
+	/* The two in system memory merge; it does work. */
+	EXPECT_GE(read_number("/sys/kernel/mm/ksm/pages_sharing"), 120);
+	/* 128 pages less the shared one, and none of the device's 64 */
+	EXPECT_LE(read_number("/sys/kernel/mm/ksm/pages_sharing"), 127);
+	EXPECT_EQ(64, on_node(p[0], 64 * PAGE, self->dev[0]));
+	EXPECT_EQ(0, on_node(p[1], 64 * PAGE, self->dev[0]));
+	EXPECT_EQ(0, on_node(p[2], 64 * PAGE, self->dev[0]));
+	write_text("/sys/kernel/mm/ksm/run", "2");
+}
+
+TEST_F(nodes, hugetlb_pool)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+		 self->dev[0]);
+	if (access(path, W_OK))
+		SKIP(return, "no hugetlb pages of 2 MiB");
+	EXPECT_EQ(-EINVAL, write_text(path, "1"));
+	EXPECT_EQ(0, read_number(path));
+	ASSERT_EQ(0, write_text("/proc/sys/vm/nr_hugepages", "4"));
+	EXPECT_EQ(4, read_number("/proc/sys/vm/nr_hugepages"));
+	EXPECT_EQ(0, read_number(path));
+	write_text("/proc/sys/vm/nr_hugepages", "0");
+}
+
+static int swap_on_ramdisk(void)
+{
+	if (access("/dev/ram0", W_OK))
+		return -1;
+	if (system("mkswap /dev/ram0 >/dev/null 2>&1"))
+		return -1;
+	/* Read ahead by place on swap, as on a disk: pages of anybody */
+	write_text("/sys/kernel/mm/swap/vma_ra_enabled", "false");
+	write_text("/proc/sys/vm/page-cluster", "3");
+
+	return swapon("/dev/ram0", 0);
+}
+
+TEST_F(nodes, swap_readahead)
+{
+	const long n = 512;
+	char *mine = map_anon(n * PAGE), *others = map_anon(n * PAGE);
+	long i, read_ahead;
+
+	ASSERT_EQ(0, mbind(mine, n * PAGE, MPOL_BIND, self->d1, 0));
+	if (swap_on_ramdisk())
+		SKIP(return, "no swap on /dev/ram0 (CONFIG_BLK_DEV_RAM, mkswap)");
+	fill(mine, n * PAGE, 9);
+	fill(others, n * PAGE, 10);
+	/* Neighbours on swap: one of each in turn */
+	for (i = 0; i < n; i++) {
+		madvise(mine + i * PAGE, PAGE, MADV_PAGEOUT);
+		madvise(others + i * PAGE, PAGE, MADV_PAGEOUT);
+	}
+	ASSERT_GT(on_node(mine, n * PAGE, NONE), n / 2);
+
+	/* Positive control: it does read ahead for somebody unbound. */
+	read_ahead = vm_event("swap_ra");
+	EXPECT_TRUE(intact(others, n / 2 * PAGE, 10));
+	EXPECT_GT(vm_event("swap_ra"), read_ahead);
+
+	EXPECT_TRUE(intact(mine, n * PAGE, 9));
+	EXPECT_TRUE(intact(others, n * PAGE, 10));
+	EXPECT_EQ(0, on_node(others, n * PAGE, self->dev[0]));
+	swapoff("/dev/ram0");
+}
+
+/* A page placed by hand stays; one on a system node without CPUs is pulled. */
+TEST_F(nodes, numa_balancing)
+{
+	char *mine = map_anon(SIZE), *control = map_anon(SIZE);
+	int i;
+
+	if (write_text("/proc/sys/kernel/numa_balancing", "1"))
+		SKIP(return, "no NUMA balancing");
+	write_text("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "50");
+	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms",
+		   "50");
+	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_max_ms",
+		   "100");
+	fill(mine, SIZE, 11);
+	fill(control, SIZE, 11);
+	ASSERT_EQ(0, move(mine, SIZE, self->dev[0], NULL));
+	ASSERT_EQ(0, move(control, SIZE, self->sys[1], NULL));
+	for (i = 0; i < 400 && on_node(control, SIZE, self->sys[1]) > 100; i++) {
+		int j;
+
+		for (j = 0; j < 20; j++) {
+			intact(mine, SIZE, 11);
+			intact(control, SIZE, 11);
+		}
+	}
+	EXPECT_LE(on_node(control, SIZE, self->sys[1]), 100);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(mine, SIZE, self->dev[0]));
+	write_text("/proc/sys/kernel/numa_balancing", "0");
+}
+
+/* -- Cpusets -------------------------------------------------------------- */
+
+#define CG	"/sys/fs/cgroup/devmem"
+
+static int cg_write(const char *file, const char *fmt, int a, int b)
+{
+	char path[96], text[64];
+
+	snprintf(path, sizeof(path), CG "/%s", file);
+	snprintf(text, sizeof(text), fmt, a, b);
+
+	return write_text(path, text);
+}
+
+TEST_F(nodes, cpuset)
+{
+	int sys0 = self->sys[0], sys1 = self->sys[1], dev = self->dev[0];
+	char *p = map_anon(SIZE), *bound = map_anon(SIZE);
+	int i;
+
+	write_text("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset");
+	mkdir(CG, 0755);
+	if (access(CG "/cpuset.mems", W_OK))
+		SKIP(return, "no cpuset controller in /sys/fs/cgroup");
+	EXPECT_EQ(-EINVAL, cg_write("cpuset.mems", "%d", dev, 0));
+	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, sys1));
+	ASSERT_EQ(0, cg_write("cgroup.procs", "%d", getpid(), 0));
+
+	/* Can't be named from here */
+	EXPECT_EQ(-1, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
+
+	/* Bound to the second of two nodes; the cpuset's second becomes dev. */
+	ASSERT_EQ(0, mbind(bound, SIZE, MPOL_BIND, 1UL << sys1, 0));
+	fill(bound, SIZE / 2, 12);
+	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, dev));
+	fill(bound, SIZE, 12);
+	usleep(300000);
+	EXPECT_EQ(0, on_node(bound, SIZE, dev));
+
+	/* Now it can be named. When it is taken away, the pages move out. */
+	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill(p, SIZE, 13);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, dev));
+	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, sys1));
+	for (i = 0; i < 50 && on_node(p, SIZE, dev); i++)
+		usleep(100000);
+	EXPECT_EQ(0, on_node(p, SIZE, dev));
+	EXPECT_TRUE(intact(p, SIZE, 13));
+
+	write_text("/sys/fs/cgroup/cgroup.procs", "0");
+	rmdir(CG);
+}
+
+TEST_HARNESS_MAIN
