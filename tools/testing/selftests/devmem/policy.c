@@ -652,7 +652,7 @@ static int swap_on_ramdisk(void)
 
 TEST_F(nodes, swap_readahead)
 {
-	const long n = 512;
+	const long n = 384;	/* pages of each; a ramdisk has 1024 */
 	char *mine = map_anon(n * PAGE), *others = map_anon(n * PAGE);
 	long i, read_ahead;
 
