@@ -118,7 +118,7 @@ gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who)
  * @gfp: GFP_KERNEL for memory of the kernel's own, which can't be moved;
  *	 GFP_HIGHUSER_MOVABLE for pages that can; GFP_NOWAIT where the caller
  *	 can't sleep. __GFP_ZERO, __GFP_COMP and __GFP_ACCOUNT work as usual.
- * @order: 2^@order pages, physically contiguous
+ * @order: binary logarithm of the number of pages, physically contiguous
  *
  * The pages come from node @nid or not at all. With a mask for user pages
  * (GFP_USER, GFP_HIGHUSER_MOVABLE) the calling task's cpuset must contain @nid.
@@ -142,7 +142,7 @@ EXPORT_SYMBOL_GPL(device_coherent_alloc_pages);
  * device_coherent_alloc_folio - allocate a folio of a device node
  * @nid: the device node
  * @gfp: as for device_coherent_alloc_pages()
- * @order: the folio has 2^@order pages
+ * @order: binary logarithm of the number of pages
  *
  * Context: As for device_coherent_alloc_pages().
  * Return: the folio with one reference, to be dropped with folio_put(); NULL
@@ -327,12 +327,13 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 }
 
 /*
- * Anonymous and shmem pages go to a device; the page cache is everybody's, and
- * the next reader didn't ask.
+ * Anonymous and shmem pages go to a device. The page cache is everybody's, and
+ * the next reader didn't ask; nor did those who share a page that KSM merged.
  */
 bool __device_coherent_can_hold(const struct folio *folio)
 {
-	return folio_test_anon(folio) || folio_test_swapbacked(folio);
+	return (folio_test_anon(folio) || folio_test_swapbacked(folio)) &&
+	       !folio_test_ksm(folio);
 }
 
 bool __device_coherent_reaches(const struct mempolicy *pol)
