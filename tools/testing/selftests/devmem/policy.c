@@ -28,6 +28,7 @@
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devmem_util.h"
@@ -431,9 +432,10 @@ TEST_F(nodes, move_there_and_back)
 	EXPECT_TRUE(intact(p, SIZE, 4));
 }
 
+/* Of a file that nobody else has mapped: those wouldn't be moved anyway */
 TEST_F(nodes, page_cache_stays)
 {
-	int status, fd = open("/proc/self/exe", O_RDONLY);
+	int status, fd = open("/usr/bin/env", O_RDONLY);
 	char *p = map(2 * PAGE, MAP_PRIVATE, fd);
 	volatile char sum = p[0] + p[PAGE];
 
@@ -637,80 +639,6 @@ TEST_F(nodes, hugetlb_pool)
 	write_text("/proc/sys/vm/nr_hugepages", "0");
 }
 
-static int swap_on_ramdisk(void)
-{
-	if (access("/dev/ram0", W_OK))
-		return -1;
-	if (system("mkswap /dev/ram0 >/dev/null 2>&1"))
-		return -1;
-	/* Read ahead by place on swap, as on a disk: pages of anybody */
-	write_text("/sys/kernel/mm/swap/vma_ra_enabled", "false");
-	write_text("/proc/sys/vm/page-cluster", "3");
-
-	return swapon("/dev/ram0", 0);
-}
-
-TEST_F(nodes, swap_readahead)
-{
-	const long n = 384;	/* pages of each; a ramdisk has 1024 */
-	char *mine = map_anon(n * PAGE), *others = map_anon(n * PAGE);
-	long i, read_ahead;
-
-	ASSERT_EQ(0, mbind(mine, n * PAGE, MPOL_BIND, self->d1, 0));
-	if (swap_on_ramdisk())
-		SKIP(return, "no swap on /dev/ram0 (CONFIG_BLK_DEV_RAM, mkswap)");
-	fill(mine, n * PAGE, 9);
-	fill(others, n * PAGE, 10);
-	/* Neighbours on swap: one of each in turn */
-	for (i = 0; i < n; i++) {
-		madvise(mine + i * PAGE, PAGE, MADV_PAGEOUT);
-		madvise(others + i * PAGE, PAGE, MADV_PAGEOUT);
-	}
-	ASSERT_GT(on_node(mine, n * PAGE, NONE), n / 2);
-
-	/* Positive control: it does read ahead for somebody unbound. */
-	read_ahead = vm_event("swap_ra");
-	EXPECT_TRUE(intact(others, n / 2 * PAGE, 10));
-	EXPECT_GT(vm_event("swap_ra"), read_ahead);
-
-	EXPECT_TRUE(intact(mine, n * PAGE, 9));
-	EXPECT_TRUE(intact(others, n * PAGE, 10));
-	EXPECT_EQ(0, on_node(others, n * PAGE, self->dev[0]));
-	swapoff("/dev/ram0");
-}
-
-/* A page placed by hand stays; one on a system node without CPUs is pulled. */
-TEST_F(nodes, numa_balancing)
-{
-	char *mine = map_anon(SIZE), *control = map_anon(SIZE);
-	int i;
-
-	if (write_text("/proc/sys/kernel/numa_balancing", "1"))
-		SKIP(return, "no NUMA balancing");
-	write_text("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "50");
-	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms",
-		   "50");
-	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_max_ms",
-		   "100");
-	fill(mine, SIZE, 11);
-	fill(control, SIZE, 11);
-	ASSERT_EQ(0, move(mine, SIZE, self->dev[0], NULL));
-	ASSERT_EQ(0, move(control, SIZE, self->sys[1], NULL));
-	for (i = 0; i < 400 && on_node(control, SIZE, self->sys[1]) > 100; i++) {
-		int j;
-
-		for (j = 0; j < 20; j++) {
-			intact(mine, SIZE, 11);
-			intact(control, SIZE, 11);
-		}
-	}
-	EXPECT_LE(on_node(control, SIZE, self->sys[1]), 100);
-	EXPECT_EQ((long)(SIZE / PAGE), on_node(mine, SIZE, self->dev[0]));
-	write_text("/proc/sys/kernel/numa_balancing", "0");
-}
-
-/* -- Cpusets -------------------------------------------------------------- */
-
 #define CG	"/sys/fs/cgroup/devmem"
 
 static int cg_write(const char *file, const char *fmt, int a, int b)
@@ -723,19 +651,127 @@ static int cg_write(const char *file, const char *fmt, int a, int b)
 	return write_text(path, text);
 }
 
+/* Into a cgroup of its own, with one controller. Return: false if it can't be */
+static bool cg_enter(const char *controller)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "+%s", controller);
+	write_text("/sys/fs/cgroup/cgroup.subtree_control", text);
+	mkdir(CG, 0755);
+
+	return !cg_write("cgroup.procs", "%d", getpid(), 0);
+}
+
+static void cg_leave(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d", getpid());
+	write_text("/sys/fs/cgroup/cgroup.procs", text);
+	rmdir(CG);
+}
+
+#define SWAP_FILE	"/dev/shm/devmem-swap"
+
+/* A loop device, since swap on a ramdisk is never read ahead */
+static int swap_on_loop(void)
+{
+	if (access("/dev/loop0", W_OK))
+		return -1;
+	if (system("truncate -s 8M " SWAP_FILE " && losetup /dev/loop0 "
+		   SWAP_FILE " && mkswap /dev/loop0 >/dev/null 2>&1"))
+		return -1;
+	/* Read ahead by place on swap, as on a disk: pages of anybody */
+	write_text("/sys/kernel/mm/swap/vma_ra_enabled", "false");
+	write_text("/proc/sys/vm/page-cluster", "3");
+
+	return swapon("/dev/loop0", 0);
+}
+
+static void swap_off_loop(void)
+{
+	swapoff("/dev/loop0");
+	if (system("losetup -d /dev/loop0"))
+		perror("losetup");
+	unlink(SWAP_FILE);
+}
+
+TEST_F(nodes, swap_readahead)
+{
+	const long n = 512;
+	char *mine = map_anon(n * PAGE), *others = map_anon(n * PAGE);
+	long i, read_ahead;
+
+	if (swap_on_loop() || !cg_enter("memory"))
+		SKIP(return, "no swap on /dev/loop0 (CONFIG_BLK_DEV_LOOP, mkswap), or no memory controller");
+	fill(mine, n * PAGE, 9);
+	fill(others, n * PAGE, 10);
+	/* Neighbours on swap: four of each in turn, read in clusters of eight */
+	for (i = 0; i < n; i += 4) {
+		madvise(mine + i * PAGE, 4 * PAGE, MADV_PAGEOUT);
+		madvise(others + i * PAGE, 4 * PAGE, MADV_PAGEOUT);
+	}
+	/* Written out, they are still in the swap cache. */
+	cg_write("memory.reclaim", "%dM", 16, 0);
+	ASSERT_GT(on_node(mine, n * PAGE, NONE), n / 2);
+	ASSERT_EQ(0, mbind(mine, n * PAGE, MPOL_BIND, self->d1, 0));
+
+	/* Positive control: it does read ahead for somebody unbound. */
+	read_ahead = vm_event("swap_ra");
+	EXPECT_TRUE(intact(others, n / 2 * PAGE, 10));
+	EXPECT_GT(vm_event("swap_ra"), read_ahead);
+
+	EXPECT_TRUE(intact(mine, n * PAGE, 9));
+	EXPECT_GT(on_node(mine, n * PAGE, self->dev[0]), n / 4);
+	EXPECT_TRUE(intact(others, n * PAGE, 10));
+	EXPECT_EQ(0, on_node(others, n * PAGE, self->dev[0]));
+	cg_leave();
+	swap_off_loop();
+}
+
+/* A page placed by hand stays; one on a system node without CPUs is pulled. */
+TEST_F(nodes, numa_balancing)
+{
+	char *mine = map_anon(SIZE), *control = map_anon(SIZE);
+	time_t end = time(NULL) + 25;
+
+	if (write_text("/proc/sys/kernel/numa_balancing", "1"))
+		SKIP(return, "no NUMA balancing");
+	write_text("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "50");
+	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms",
+		   "50");
+	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_max_ms",
+		   "100");
+	fill(mine, SIZE, 11);
+	fill(control, SIZE, 11);
+	ASSERT_EQ(0, move(mine, SIZE, self->dev[0], NULL));
+	ASSERT_EQ(0, move(control, SIZE, self->sys[1], NULL));
+	do {
+		int i;
+
+		for (i = 0; i < 200; i++)
+			ASSERT_TRUE(intact(mine, SIZE, 11) &&
+				    intact(control, SIZE, 11));
+	} while (time(NULL) < end &&
+		 on_node(control, SIZE, self->sys[1]) > 100);
+	EXPECT_LE(on_node(control, SIZE, self->sys[1]), 100);
+	EXPECT_EQ((long)(SIZE / PAGE), on_node(mine, SIZE, self->dev[0]));
+	write_text("/proc/sys/kernel/numa_balancing", "0");
+}
+
+/* -- Cpusets -------------------------------------------------------------- */
+
 TEST_F(nodes, cpuset)
 {
 	int sys0 = self->sys[0], sys1 = self->sys[1], dev = self->dev[0];
 	char *p = map_anon(SIZE), *bound = map_anon(SIZE);
 	int i;
 
-	write_text("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset");
-	mkdir(CG, 0755);
-	if (access(CG "/cpuset.mems", W_OK))
+	if (!cg_enter("cpuset") || access(CG "/cpuset.mems", W_OK))
 		SKIP(return, "no cpuset controller in /sys/fs/cgroup");
 	EXPECT_EQ(-EINVAL, cg_write("cpuset.mems", "%d", dev, 0));
 	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, sys1));
-	ASSERT_EQ(0, cg_write("cgroup.procs", "%d", getpid(), 0));
 
 	/* Can't be named from here */
 	EXPECT_EQ(-1, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
@@ -758,8 +794,7 @@ TEST_F(nodes, cpuset)
 	EXPECT_EQ(0, on_node(p, SIZE, dev));
 	EXPECT_TRUE(intact(p, SIZE, 13));
 
-	write_text("/sys/fs/cgroup/cgroup.procs", "0");
-	rmdir(CG);
+	cg_leave();
 }
 
 TEST_HARNESS_MAIN
