@@ -41,7 +41,8 @@ misuse() {
 	expect "pgalloc_coherent" "$(vmstat pgalloc_coherent)" "$before"
 	expect_all_free
 	[[ -n $2 ]] || return 0
-	dmesg | sed "1,/$mark/d" | grep -qE "$2" ||
+	# Not -q: that would end the pipe early, and sed with a failure.
+	dmesg | sed "1,/$mark/d" | grep -E "$2" >/dev/null ||
 		fail "the kernel did not say '$2'"
 }
 
