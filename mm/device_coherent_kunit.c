@@ -196,7 +196,7 @@ static void percpu_is_system_memory(struct kunit *test)
 	void __percpu *addr = __alloc_percpu(SZ_16K, 8);
 	int cpu;
 
-	KUNIT_ASSERT_NOT_NULL(test, addr);
+	KUNIT_ASSERT_TRUE(test, !!addr);
 	for_each_possible_cpu(cpu) {
 		void *p = per_cpu_ptr(addr, cpu);
 

@@ -45,7 +45,7 @@ BOOTS=(
 
 # What the console of a boot has to say: boot; name; expression
 NUMBER="refused: expected a number from 1 to 63"
-BLOCKS="refused: start and size must be multiples of the memory block size, 128 MB"
+BLOCKS="refused: start and size must be multiples of a memory block, 128 MB"
 SAID=(
 	"two_nodes;node_1;node 1: 128 MB at"
 	"two_nodes;partial_block;'node:2': [0-9]+ KB outside whole memory blocks of 128 MB stay unused"
@@ -58,12 +58,12 @@ SAID=(
 	"bad_words;node_negative;'node:-1' $NUMBER"
 	"bad_words;node_huge;'node:99999999999' $NUMBER"
 	"bad_words;range_of_node_0;'128M@256M:0' $NUMBER"
-	"bad_words;range_without_start;'256M' refused: expected node:<nid>"
-	"bad_words;garbage;'everything' refused: expected node:<nid>"
+	"bad_words;range_without_start;'256M' refused: expected node:N, SIZE@START"
+	"bad_words;garbage;'everything' refused: expected node:N, SIZE@START"
 	"bad_words;distance_small;'distance:10' refused: expected a number from 11 to"
 	"bad_words;distance_garbage;'distance:x' refused: expected a number from 11 to"
 	"bad_words;spare_none;'spare:0' $NUMBER"
-	"bad_words;trailing_comma;'' refused: expected node:<nid>"
+	"bad_words;trailing_comma;'' refused: expected node:N, SIZE@START"
 	"bad_nodes;twice;'node:1' refused: node 1 is a device node already"
 	"bad_nodes;not_there;'node:9' refused: the firmware describes no RAM on node 9"
 	"bad_nodes;range_of_another_node;'128M@512M:2' refused: node 2 has other memory"
