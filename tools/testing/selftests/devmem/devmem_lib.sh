@@ -244,6 +244,15 @@ held_elsewhere() {
 	awk '{ n += $9 } END { print n + 0 }' "$TESTMOD/held"
 }
 
+# All of a node, to the last page. The allocator sees the number of free pages
+# through counters that the CPUs bring up to date now and then; make them do it.
+fill_up() {
+	for _ in 1 2 3; do
+		expect_testmod 0 fill "$1"
+		cat /proc/sys/vm/stat_refresh >/dev/null
+	done
+}
+
 # Everything is free that can be: the state between tests
 expect_all_free() {
 	local nid

@@ -142,7 +142,7 @@ used_block_stays() {
 	local block managed
 
 	managed=$(node_managed "$NID")
-	expect_testmod 0 fill "$NID"
+	fill_up "$NID"
 	for block in $(blocks "$NID"); do
 		! write_for 5 "$MEMORY_DIR/$block/state" offline ||
 			fail "$block went offline though its pages are in use"

@@ -36,7 +36,7 @@ full_node_fails_alone() {
 
 	free=$(node_free "$B")
 	kills=$(vmstat oom_kill)
-	expect_testmod 0 fill "$A"
+	fill_up "$A"
 	expect "free pages of node $A" "$(node_free "$A")" 0
 	expect "pages held of node $A" "$(held "$A")" "$(node_managed "$A")"
 	for order in 0 1 4 9 10; do
@@ -57,8 +57,8 @@ control_full_node_does_not_stop_the_other() {
 }
 
 both_full() {
-	expect_testmod 0 fill "$A"
-	expect_testmod 0 fill "$B"
+	fill_up "$A"
+	fill_up "$B"
 	expect_testmod ENOMEM alloc "$A" 0 1
 	expect_testmod ENOMEM alloc "$B" 0 1
 	expect "pages held of system nodes" "$(held_elsewhere)" 0
