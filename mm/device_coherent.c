@@ -35,6 +35,7 @@
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -569,45 +570,71 @@ void __device_coherent_evicted(int nid, unsigned long nr_pages)
 	trace_device_coherent_evicted(nid, nr_pages);
 }
 
-static int count_device_pages(pmd_t *pmd, unsigned long addr,
-			      unsigned long end, struct mm_walk *walk)
+static bool on_device(const struct folio *folio)
+{
+	return folio && folio_in_zone_device_coherent(folio);
+}
+
+static int count_device_pte(pte_t *pte, unsigned long addr, unsigned long next,
+			    struct mm_walk *walk)
 {
 	unsigned long *nr_pages = walk->private;
-	struct vm_area_struct *vma = walk->vma;
-	struct folio *folio;
-	pte_t *pte, *first;
+	pte_t entry = ptep_get(pte);
+
+	if (pte_present(entry) &&
+	    on_device(vm_normal_folio(walk->vma, addr, entry)))
+		++*nr_pages;
+
+	return 0;
+}
+
+static int count_device_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
+			    struct mm_walk *walk)
+{
+	unsigned long *nr_pages = walk->private;
+	pmd_t entry = pmdp_get_lockless(pmd);
 	spinlock_t *ptl;
 
-	ptl = pmd_trans_huge_lock(pmd, vma);
-	if (ptl) {
-		folio = pmd_present(*pmd) ?
-			vm_normal_folio_pmd(vma, addr, *pmd) : NULL;
-		if (folio && folio_in_zone_device_coherent(folio))
-			*nr_pages += (end - addr) >> PAGE_SHIFT;
-		spin_unlock(ptl);
+	if (!is_swap_pmd(entry) && !pmd_trans_huge(entry))
 		return 0;
-	}
 
-	first = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
-	if (!first)
-		return 0;
-	for (pte = first; addr < end; pte++, addr += PAGE_SIZE) {
-		pte_t entry = ptep_get(pte);
-
-		folio = pte_present(entry) ?
-			vm_normal_folio(vma, addr, entry) : NULL;
-		if (folio && folio_in_zone_device_coherent(folio))
-			++*nr_pages;
-	}
-	pte_unmap_unlock(first, ptl);
+	/* A huge page need not be split to be counted. */
+	walk->action = ACTION_CONTINUE;
+	ptl = pmd_lock(walk->mm, pmd);
+	if (pmd_trans_huge(*pmd) &&
+	    on_device(vm_normal_folio_pmd(walk->vma, addr, *pmd)))
+		*nr_pages += (next - addr) >> PAGE_SHIFT;
+	spin_unlock(ptl);
 
 	return 0;
 }
 
 static const struct mm_walk_ops count_device_pages_ops = {
-	.pmd_entry = count_device_pages,
+	.pmd_entry = count_device_pmd,
+	.pte_entry = count_device_pte,
 	.walk_lock = PGWALK_RDLOCK,
 };
+
+/* The mm of a process as long as one of its threads has it; to be dropped */
+static struct mm_struct *grab_mm(struct task_struct *task)
+{
+	struct mm_struct *mm = NULL;
+	struct task_struct *t;
+
+	rcu_read_lock();
+	for_each_thread(task, t) {
+		task_lock(t);
+		mm = t->mm;
+		if (mm)
+			mmgrab(mm);
+		task_unlock(t);
+		if (mm)
+			break;
+	}
+	rcu_read_unlock();
+
+	return mm;
+}
 
 /**
  * __device_coherent_rss - how much of a task's memory is on devices
@@ -622,15 +649,11 @@ static const struct mm_walk_ops count_device_pages_ops = {
  */
 unsigned long __device_coherent_rss(struct task_struct *task)
 {
-	struct task_struct *owner = find_lock_task_mm(task);
+	struct mm_struct *mm = grab_mm(task);
 	unsigned long nr_pages = 0;
-	struct mm_struct *mm;
 
-	if (!owner)
+	if (!mm)
 		return 0;
-	mm = owner->mm;
-	mmgrab(mm);
-	task_unlock(owner);
 
 	if (mmap_read_trylock(mm)) {
 		/* Set by exit_mmap() before the page tables go */
