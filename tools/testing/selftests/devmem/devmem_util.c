@@ -2,9 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "devmem_util.h"
@@ -54,6 +59,22 @@ int device_nodes(int *ids)
 		return parse_list(given, ids);
 
 	return read_node_list("has_device_coherent", ids);
+}
+
+int system_nodes(int *ids)
+{
+	int dev[MAX_NODES], all[MAX_NODES], i, j, n = 0;
+	int nr_all = read_node_list("has_memory", all);
+	int nr_dev = device_nodes(dev);
+
+	for (i = 0; i < nr_all; i++) {
+		for (j = 0; j < nr_dev && dev[j] != all[i]; j++)
+			;
+		if (j == nr_dev)
+			ids[n++] = all[i];
+	}
+
+	return n;
 }
 
 /* Counters are kept for each CPU and folded now and then: do it now. */
@@ -119,6 +140,13 @@ long node_used(int nid)
 	return now.managed - now.free - now.pcp;
 }
 
+size_t node_bytes(int nid)
+{
+	struct node_pages pages;
+
+	return node_pages(nid, &pages) ? pages.managed * PAGE : 0;
+}
+
 static long sum_lines(const char *path, const char *name, bool prefix)
 {
 	size_t len = strlen(name);
@@ -154,6 +182,20 @@ long vm_events(const char *prefix)
 long meminfo_kb(const char *name)
 {
 	return sum_lines("/proc/meminfo", name, false);
+}
+
+long read_number(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	long n = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	fclose(f);
+
+	return n;
 }
 
 int write_text(const char *path, const char *text)
@@ -201,4 +243,164 @@ void set_oom_score(int value)
 
 	snprintf(text, sizeof(text), "%d", value);
 	write_text("/proc/self/oom_score_adj", text);
+}
+
+/* -- Mappings and where their pages are ----------------------------------- */
+
+long mbind_nodes(void *p, size_t size, int mode, unsigned long mask,
+		 unsigned int flags)
+{
+	return syscall(SYS_mbind, p, size, mode, &mask, MAX_NODES + 1, flags);
+}
+
+long set_policy(int mode, unsigned long mask)
+{
+	return syscall(SYS_set_mempolicy, mode, &mask, MAX_NODES + 1);
+}
+
+char *map_pages(size_t size, int flags, int fd)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+char *map_anon(size_t size)
+{
+	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+char *map_huge(size_t size)
+{
+	char *p = map_anon(size + HUGE);
+	uintptr_t start = ((uintptr_t)p + HUGE - 1) & ~(HUGE - 1);
+
+	return p ? (char *)start : NULL;
+}
+
+void fill_pages(char *p, size_t size, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += PAGE)
+		*(unsigned int *)(p + i) = seed + i / PAGE;
+}
+
+bool intact(const char *p, size_t size, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += PAGE)
+		if (*(unsigned int *)(p + i) != seed + i / PAGE)
+			return false;
+
+	return true;
+}
+
+void where(char *p, size_t size, long *count)
+{
+	size_t i, n = size / PAGE;
+	void **pages = calloc(n, sizeof(*pages));
+	int *status = calloc(n, sizeof(*status));
+
+	memset(count, 0, (MAX_NODES + 1) * sizeof(*count));
+	for (i = 0; i < n; i++)
+		pages[i] = p + i * PAGE;
+	if (syscall(SYS_move_pages, 0, n, pages, NULL, status, 0))
+		memset(status, -1, n * sizeof(*status));
+	for (i = 0; i < n; i++)
+		count[status[i] >= 0 ? status[i] : NONE]++;
+	free(pages);
+	free(status);
+}
+
+long on_node(char *p, size_t size, int nid)
+{
+	long count[MAX_NODES + 1];
+
+	where(p, size, count);
+
+	return count[nid];
+}
+
+long move(char *p, size_t size, int nid, int *first)
+{
+	size_t i, n = size / PAGE;
+	void **pages = calloc(n, sizeof(*pages));
+	int *status = calloc(n, sizeof(*status));
+	int *nodes = calloc(n, sizeof(*nodes));
+	long rc;
+
+	for (i = 0; i < n; i++) {
+		pages[i] = p + i * PAGE;
+		nodes[i] = nid;
+	}
+	rc = syscall(SYS_move_pages, 0, n, pages, nodes, status,
+		     MPOL_MF_MOVE);
+	if (rc < 0)
+		rc = -errno;
+	if (first)
+		*first = status[0];
+	free(pages);
+	free(status);
+	free(nodes);
+
+	return rc;
+}
+
+/* -- Cgroups and swap ------------------------------------------------------ */
+
+int cg_write(const char *file, const char *fmt, int a, int b)
+{
+	char path[96], text[64];
+
+	snprintf(path, sizeof(path), CG "/%s", file);
+	snprintf(text, sizeof(text), fmt, a, b);
+
+	return write_text(path, text);
+}
+
+bool cg_enter(const char *controller)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "+%s", controller);
+	write_text("/sys/fs/cgroup/cgroup.subtree_control", text);
+	mkdir(CG, 0755);
+
+	return !cg_write("cgroup.procs", "%d", getpid(), 0);
+}
+
+void cg_leave(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d", getpid());
+	write_text("/sys/fs/cgroup/cgroup.procs", text);
+	rmdir(CG);
+}
+
+#define SWAP_FILE	"/dev/shm/devmem-swap"
+
+/* A loop device, since swap on a ramdisk is never read ahead */
+int swap_on_loop(int mib)
+{
+	char text[160];
+
+	if (access("/dev/loop0", W_OK))
+		return -1;
+	snprintf(text, sizeof(text), "truncate -s %dM %s", mib, SWAP_FILE);
+	if (system(text) || system("losetup /dev/loop0 " SWAP_FILE) ||
+	    system("mkswap /dev/loop0 >/dev/null 2>&1"))
+		return -1;
+
+	return swapon("/dev/loop0", 0);
+}
+
+void swap_off_loop(void)
+{
+	swapoff("/dev/loop0");
+	if (system("losetup -d /dev/loop0"))
+		perror("losetup");
+	unlink(SWAP_FILE);
 }

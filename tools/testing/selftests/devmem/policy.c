@@ -35,144 +35,7 @@
 #include "../kselftest_harness.h"
 #include "../../../../mm/gup_test.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ	22
-#endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE	23
-#endif
-#ifndef MPOL_PREFERRED_MANY
-#define MPOL_PREFERRED_MANY	5
-#endif
-#ifndef MPOL_WEIGHTED_INTERLEAVE
-#define MPOL_WEIGHTED_INTERLEAVE	6
-#endif
-
-#define PAGE	4096UL
-#define HUGE	(2 * MIB)
 #define SIZE	(8 * MIB)
-#define NONE	MAX_NODES	/* index in "where": not on any node */
-
-static long mbind(void *p, size_t size, int mode, unsigned long mask,
-		  unsigned int flags)
-{
-	return syscall(SYS_mbind, p, size, mode, &mask, MAX_NODES + 1, flags);
-}
-
-static long set_policy(int mode, unsigned long mask)
-{
-	return syscall(SYS_set_mempolicy, mode, &mask, MAX_NODES + 1);
-}
-
-static char *map(size_t size, int flags, int fd)
-{
-	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static char *map_anon(size_t size)
-{
-	return map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-}
-
-/* A mapping at a huge page boundary, with nothing of its huge pages outside */
-static char *map_huge(size_t size)
-{
-	char *p = map_anon(size + HUGE);
-	uintptr_t start = ((uintptr_t)p + HUGE - 1) & ~(HUGE - 1);
-
-	return p ? (char *)start : NULL;
-}
-
-static void fill(char *p, size_t size, unsigned int seed)
-{
-	size_t i;
-
-	for (i = 0; i < size; i += PAGE)
-		*(unsigned int *)(p + i) = seed + i / PAGE;
-}
-
-static bool intact(const char *p, size_t size, unsigned int seed)
-{
-	size_t i;
-
-	for (i = 0; i < size; i += PAGE)
-		if (*(unsigned int *)(p + i) != seed + i / PAGE)
-			return false;
-
-	return true;
-}
-
-/* Pages of the range on each node; [NONE] counts those that aren't there */
-static void where(char *p, size_t size, long *count)
-{
-	size_t i, n = size / PAGE;
-	void **pages = calloc(n, sizeof(*pages));
-	int *status = calloc(n, sizeof(*status));
-
-	memset(count, 0, (MAX_NODES + 1) * sizeof(*count));
-	for (i = 0; i < n; i++)
-		pages[i] = p + i * PAGE;
-	if (syscall(SYS_move_pages, 0, n, pages, NULL, status, 0))
-		memset(status, -1, n * sizeof(*status));
-	for (i = 0; i < n; i++)
-		count[status[i] >= 0 ? status[i] : NONE]++;
-	free(pages);
-	free(status);
-}
-
-static long on_node(char *p, size_t size, int nid)
-{
-	long count[MAX_NODES + 1];
-
-	where(p, size, count);
-
-	return count[nid];
-}
-
-/* Return: as move_pages(); the status of the first page in @first */
-static long move(char *p, size_t size, int nid, int *first)
-{
-	size_t i, n = size / PAGE;
-	void **pages = calloc(n, sizeof(*pages));
-	int *status = calloc(n, sizeof(*status));
-	int *nodes = calloc(n, sizeof(*nodes));
-	long rc;
-
-	for (i = 0; i < n; i++) {
-		pages[i] = p + i * PAGE;
-		nodes[i] = nid;
-	}
-	rc = syscall(SYS_move_pages, 0, n, pages, nodes, status,
-		     MPOL_MF_MOVE);
-	if (rc < 0)
-		rc = -errno;
-	if (first)
-		*first = status[0];
-	free(pages);
-	free(status);
-	free(nodes);
-
-	return rc;
-}
-
-static long read_number(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	long n = -1;
-
-	if (!f)
-		return -1;
-	if (fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	fclose(f);
-
-	return n;
-}
 
 FIXTURE(nodes)
 {
@@ -183,18 +46,8 @@ FIXTURE(nodes)
 
 FIXTURE_SETUP(nodes)
 {
-	int all[MAX_NODES], i, n, nr_dev, nr_sys = 0;
+	int nr_dev = device_nodes(self->dev), nr_sys = system_nodes(self->sys);
 
-	nr_dev = device_nodes(self->dev);
-	n = read_node_list("has_memory", all);
-	for (i = 0; i < n; i++) {
-		int j;
-
-		for (j = 0; j < nr_dev && self->dev[j] != all[i]; j++)
-			;
-		if (j == nr_dev)
-			self->sys[nr_sys++] = all[i];
-	}
 	if (nr_dev < 2 || nr_sys < 2 || getuid())
 		SKIP(return, "needs root, two system nodes and two device nodes");
 
@@ -320,8 +173,8 @@ TEST_F(mask, mapping)
 	int mode;
 
 	ASSERT_NE(NULL, p);
-	ASSERT_EQ(0, mbind(p, SIZE, variant->mode, mask, 0));
-	fill(p, SIZE, 1);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, variant->mode, mask, 0));
+	fill_pages(p, SIZE, 1);
 	where(p, SIZE, count);
 	EXPECT_EQ(variant->on_d1 * eighth, count[self->dev[0]]);
 	EXPECT_EQ(variant->on_d2 * eighth, count[self->dev[1]]);
@@ -346,7 +199,7 @@ TEST_F(mask, task)
 
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, set_policy(variant->mode, mask));
-	fill(p, SIZE, 1);
+	fill_pages(p, SIZE, 1);
 	where(p, SIZE, count);
 	EXPECT_EQ(variant->on_d1 * eighth, count[self->dev[0]]);
 	EXPECT_EQ(variant->on_d2 * eighth, count[self->dev[1]]);
@@ -361,16 +214,16 @@ TEST_F(nodes, shared_memory)
 	char *p;
 
 	ASSERT_EQ(0, ftruncate(fd, SIZE));
-	p = map(SIZE, MAP_SHARED, fd);
-	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
-	fill(p, SIZE, 1);
+	p = map_pages(SIZE, MAP_SHARED, fd);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill_pages(p, SIZE, 1);
 	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
 
 	p = shmat(id, NULL, 0);
 	shmctl(id, IPC_RMID, NULL);
 	ASSERT_NE((char *)-1, p);
-	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d2, 0));
-	fill(p, SIZE, 1);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d2, 0));
+	fill_pages(p, SIZE, 1);
 	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[1]));
 }
 
@@ -379,11 +232,11 @@ TEST_F(nodes, private_file)
 {
 	int fd = open("/proc/self/exe", O_RDONLY);
 	size_t size = 4 * PAGE;
-	char *p = map(size, MAP_PRIVATE, fd);
+	char *p = map_pages(size, MAP_PRIVATE, fd);
 	size_t i;
 
 	ASSERT_NE(NULL, p);
-	ASSERT_EQ(0, mbind(p, size, MPOL_BIND, self->d1, 0));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, self->d1, 0));
 	ASSERT_EQ(0, madvise(p, size, MADV_POPULATE_READ));
 	EXPECT_EQ(0, on_node(p, size, self->dev[0]));
 	for (i = 0; i < size; i += PAGE)
@@ -397,9 +250,9 @@ TEST_F(nodes, huge_page)
 	long before;
 
 	ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
-	ASSERT_EQ(0, mbind(p, HUGE, MPOL_BIND, self->d1, 0));
+	ASSERT_EQ(0, mbind_nodes(p, HUGE, MPOL_BIND, self->d1, 0));
 	before = vm_event("thp_fault_alloc");
-	fill(p, HUGE, 1);
+	fill_pages(p, HUGE, 1);
 	EXPECT_EQ(before + 1, vm_event("thp_fault_alloc"));
 	EXPECT_EQ((long)(HUGE / PAGE), on_node(p, HUGE, self->dev[0]));
 }
@@ -410,8 +263,8 @@ TEST_F(nodes, collapse)
 	long before;
 
 	ASSERT_EQ(0, madvise(p, HUGE, MADV_NOHUGEPAGE));
-	ASSERT_EQ(0, mbind(p, HUGE, MPOL_BIND, self->d1, 0));
-	fill(p, HUGE, 1);
+	ASSERT_EQ(0, mbind_nodes(p, HUGE, MPOL_BIND, self->d1, 0));
+	fill_pages(p, HUGE, 1);
 	ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
 
 	/* Pages of two nodes don't become one huge page ... */
@@ -434,11 +287,11 @@ TEST_F(nodes, copy_on_write)
 	int status;
 	pid_t pid;
 
-	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
-	fill(p, SIZE, 1);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill_pages(p, SIZE, 1);
 	pid = fork();
 	if (!pid) {
-		fill(p, SIZE, 2);
+		fill_pages(p, SIZE, 2);
 		_exit(on_node(p, SIZE, self->dev[0]) != (long)(SIZE / PAGE));
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -469,12 +322,12 @@ TEST_F(nodes, move_there_and_back)
 	char *p = map_anon(SIZE);
 	long n = SIZE / PAGE;
 
-	fill(p, SIZE, 3);
+	fill_pages(p, SIZE, 3);
 	EXPECT_EQ(0, on_node(p, SIZE, self->dev[0]));
 	EXPECT_EQ(0, move(p, SIZE, self->dev[0], NULL));
 	EXPECT_EQ(n, on_node(p, SIZE, self->dev[0]));
 	EXPECT_TRUE(intact(p, SIZE, 3));
-	fill(p, SIZE, 4);
+	fill_pages(p, SIZE, 4);
 	EXPECT_EQ(0, move(p, SIZE, self->dev[1], NULL));
 	EXPECT_EQ(n, on_node(p, SIZE, self->dev[1]));
 	EXPECT_EQ(0, move(p, SIZE, self->sys[0], NULL));
@@ -486,13 +339,13 @@ TEST_F(nodes, move_there_and_back)
 TEST_F(nodes, page_cache_stays)
 {
 	int status, fd = open("/usr/bin/env", O_RDONLY);
-	char *p = map(2 * PAGE, MAP_PRIVATE, fd);
+	char *p = map_pages(2 * PAGE, MAP_PRIVATE, fd);
 
 	ASSERT_EQ(0, madvise(p, 2 * PAGE, MADV_POPULATE_READ));
 	EXPECT_EQ(0, move(p, 2 * PAGE, self->dev[0], &status));
 	EXPECT_EQ(-EINVAL, status);
-	EXPECT_EQ(-1, mbind(p, 2 * PAGE, MPOL_BIND, self->d1,
-			    MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(-1, mbind_nodes(p, 2 * PAGE, MPOL_BIND, self->d1,
+				  MPOL_MF_MOVE | MPOL_MF_STRICT));
 	EXPECT_EQ(EIO, errno);
 	EXPECT_EQ(0, on_node(p, 2 * PAGE, self->dev[0]));
 }
@@ -504,7 +357,7 @@ TEST_F(nodes, migrate_process)
 	char *p = map_anon(SIZE);
 	long rc;
 
-	fill(p, SIZE, 5);
+	fill_pages(p, SIZE, 5);
 	ASSERT_EQ(0, move(p, SIZE, self->sys[0], NULL));
 	rc = syscall(SYS_migrate_pages, getpid(), MAX_NODES + 1, &from, &to);
 	EXPECT_GE(rc, 0);
@@ -519,21 +372,14 @@ TEST_F(nodes, mbind_moves)
 {
 	char *p = map_anon(SIZE);
 
-	fill(p, SIZE, 6);
-	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1,
-			   MPOL_MF_MOVE | MPOL_MF_STRICT));
+	fill_pages(p, SIZE, 6);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d1,
+				 MPOL_MF_MOVE | MPOL_MF_STRICT));
 	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
 	EXPECT_TRUE(intact(p, SIZE, 6));
 }
 
 /* -- A full device -------------------------------------------------------- */
-
-static size_t node_bytes(int nid)
-{
-	struct node_pages pages;
-
-	return node_pages(nid, &pages) ? pages.managed * PAGE : 0;
-}
 
 static int full_child(int mode, unsigned long mask, size_t size)
 {
@@ -541,12 +387,12 @@ static int full_child(int mode, unsigned long mask, size_t size)
 	pid_t pid = fork();
 
 	if (!pid) {
-		char *p = map(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			      -1);
+		char *p = map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				    -1);
 
-		if (!p || mbind(p, size, mode, mask, 0))
+		if (!p || mbind_nodes(p, size, mode, mask, 0))
 			_exit(2);
-		fill(p, size, 1);
+		fill_pages(p, size, 1);
 		_exit(intact(p, size, 1) ? 0 : 1);
 	}
 	waitpid(pid, &status, 0);
@@ -575,15 +421,15 @@ TEST_F(nodes, full_preferred_falls_back)
 TEST_F(nodes, full_calls_get_enomem)
 {
 	size_t size = node_bytes(self->dev[0]) + SIZE;
-	char *p = map(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	char *p = map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	char *q = map_anon(SIZE);
 
-	ASSERT_EQ(0, mbind(p, size, MPOL_BIND, self->d1, 0));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, self->d1, 0));
 	EXPECT_EQ(-1, madvise(p, size, MADV_POPULATE_WRITE));
 	EXPECT_EQ(ENOMEM, errno);
 
 	/* Nothing is lost when there is no room to move to. */
-	fill(q, SIZE, 7);
+	fill_pages(q, SIZE, 7);
 	EXPECT_NE(0, move(q, SIZE, self->dev[0], NULL));
 	EXPECT_TRUE(intact(q, SIZE, 7));
 	munmap(p, size);
@@ -615,8 +461,8 @@ TEST_F(nodes, longterm_pin_moves_away)
 
 	if (fd < 0)
 		SKIP(return, "no /sys/kernel/debug/gup_test (CONFIG_GUP_TEST)");
-	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
-	fill(p, SIZE, 8);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill_pages(p, SIZE, 8);
 	ASSERT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, self->dev[0]));
 	args.addr = (uintptr_t)p;
 	args.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE;
@@ -654,8 +500,8 @@ TEST_F(nodes, ksm)
 		p[i] = map_anon(64 * PAGE);
 		ASSERT_EQ(0, madvise(p[i], 64 * PAGE, MADV_MERGEABLE));
 		if (!i)
-			ASSERT_EQ(0, mbind(p[i], 64 * PAGE, MPOL_BIND,
-					   self->d1, 0));
+			ASSERT_EQ(0, mbind_nodes(p[i], 64 * PAGE, MPOL_BIND,
+						 self->d1, 0));
 		memset(p[i], 0x5a, 64 * PAGE);
 	}
 	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/sleep_millisecs", "10"));
@@ -688,74 +534,19 @@ TEST_F(nodes, hugetlb_pool)
 	write_text("/proc/sys/vm/nr_hugepages", "0");
 }
 
-#define CG	"/sys/fs/cgroup/devmem"
-
-static int cg_write(const char *file, const char *fmt, int a, int b)
-{
-	char path[96], text[64];
-
-	snprintf(path, sizeof(path), CG "/%s", file);
-	snprintf(text, sizeof(text), fmt, a, b);
-
-	return write_text(path, text);
-}
-
-/* Into a cgroup of its own, with one controller. Return: false if it can't be */
-static bool cg_enter(const char *controller)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "+%s", controller);
-	write_text("/sys/fs/cgroup/cgroup.subtree_control", text);
-	mkdir(CG, 0755);
-
-	return !cg_write("cgroup.procs", "%d", getpid(), 0);
-}
-
-static void cg_leave(void)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%d", getpid());
-	write_text("/sys/fs/cgroup/cgroup.procs", text);
-	rmdir(CG);
-}
-
-#define SWAP_FILE	"/dev/shm/devmem-swap"
-
-/* A loop device, since swap on a ramdisk is never read ahead */
-static int swap_on_loop(void)
-{
-	if (access("/dev/loop0", W_OK))
-		return -1;
-	if (system("truncate -s 8M " SWAP_FILE " && losetup /dev/loop0 "
-		   SWAP_FILE " && mkswap /dev/loop0 >/dev/null 2>&1"))
-		return -1;
-	/* Read ahead by place on swap, as on a disk: pages of anybody */
-	write_text("/sys/kernel/mm/swap/vma_ra_enabled", "false");
-	write_text("/proc/sys/vm/page-cluster", "3");
-
-	return swapon("/dev/loop0", 0);
-}
-
-static void swap_off_loop(void)
-{
-	swapoff("/dev/loop0");
-	if (system("losetup -d /dev/loop0"))
-		perror("losetup");
-	unlink(SWAP_FILE);
-}
-
 TEST_F(nodes, swap_readahead)
 {
 	const long n = 512;
 	char *mine = map_anon(n * PAGE), *others = map_anon(n * PAGE);
 	long i, read_ahead;
 
-	if (swap_on_loop() || !cg_enter("memory"))
+	if (swap_on_loop(8) || !cg_enter("memory"))
 		SKIP(return, "no swap on /dev/loop0, or no memory controller");
-	fill(mine, n * PAGE, 9);
-	fill(others, n * PAGE, 10);
+	/* Read ahead by place on swap, as on a disk: pages of anybody */
+	write_text("/sys/kernel/mm/swap/vma_ra_enabled", "false");
+	write_text("/proc/sys/vm/page-cluster", "3");
+	fill_pages(mine, n * PAGE, 9);
+	fill_pages(others, n * PAGE, 10);
 	/* Neighbours on swap: four of each in turn, read in clusters of eight */
 	for (i = 0; i < n; i += 4) {
 		madvise(mine + i * PAGE, 4 * PAGE, MADV_PAGEOUT);
@@ -764,7 +555,7 @@ TEST_F(nodes, swap_readahead)
 	/* Written out, they are still in the swap cache. */
 	cg_write("memory.reclaim", "%dM", 16, 0);
 	ASSERT_GT(on_node(mine, n * PAGE, NONE), n / 2);
-	ASSERT_EQ(0, mbind(mine, n * PAGE, MPOL_BIND, self->d1, 0));
+	ASSERT_EQ(0, mbind_nodes(mine, n * PAGE, MPOL_BIND, self->d1, 0));
 
 	/* Positive control: it does read ahead for somebody unbound. */
 	read_ahead = vm_event("swap_ra");
@@ -792,8 +583,8 @@ TEST_F(nodes, numa_balancing)
 		   "50");
 	write_text("/sys/kernel/debug/sched/numa_balancing/scan_period_max_ms",
 		   "100");
-	fill(mine, SIZE, 11);
-	fill(control, SIZE, 11);
+	fill_pages(mine, SIZE, 11);
+	fill_pages(control, SIZE, 11);
 	ASSERT_EQ(0, move(mine, SIZE, self->dev[0], NULL));
 	ASSERT_EQ(0, move(control, SIZE, self->sys[1], NULL));
 	do {
@@ -823,19 +614,19 @@ TEST_F(nodes, cpuset)
 	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, sys1));
 
 	/* Can't be named from here */
-	EXPECT_EQ(-1, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
+	EXPECT_EQ(-1, mbind_nodes(p, SIZE, MPOL_BIND, self->d1, 0));
 
 	/* Bound to the second of two nodes; the cpuset's second becomes dev. */
-	ASSERT_EQ(0, mbind(bound, SIZE, MPOL_BIND, 1UL << sys1, 0));
-	fill(bound, SIZE / 2, 12);
+	ASSERT_EQ(0, mbind_nodes(bound, SIZE, MPOL_BIND, 1UL << sys1, 0));
+	fill_pages(bound, SIZE / 2, 12);
 	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, dev));
-	fill(bound, SIZE, 12);
+	fill_pages(bound, SIZE, 12);
 	usleep(300000);
 	EXPECT_EQ(0, on_node(bound, SIZE, dev));
 
 	/* Now it can be named. When it is taken away, the pages move out. */
-	ASSERT_EQ(0, mbind(p, SIZE, MPOL_BIND, self->d1, 0));
-	fill(p, SIZE, 13);
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d1, 0));
+	fill_pages(p, SIZE, 13);
 	EXPECT_EQ((long)(SIZE / PAGE), on_node(p, SIZE, dev));
 	ASSERT_EQ(0, cg_write("cpuset.mems", "%d,%d", sys0, sys1));
 	for (i = 0; i < 50 && on_node(p, SIZE, dev); i++)
