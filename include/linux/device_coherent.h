@@ -146,6 +146,16 @@ static inline const char *device_coherent_list_name(int listid)
 	return NULL;
 }
 
+/*
+ * How far a CPU's part of a zone's counters may be from the sum. Not at all on
+ * a device: otherwise it is full when the sum says so, some pages too early.
+ */
+static inline int device_coherent_stat_threshold(const struct zone *zone,
+						 int threshold)
+{
+	return zone_is_device_coherent(zone) ? 0 : threshold;
+}
+
 /* The zone that memory of @nid goes to, or NULL for the usual choice */
 static inline struct zone *device_coherent_hotplug_zone(int nid)
 {
