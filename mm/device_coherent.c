@@ -593,7 +593,7 @@ static int count_device_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
 {
 	unsigned long *nr_pages = walk->private;
 	pmd_t entry = pmdp_get_lockless(pmd);
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 
 	if (!is_swap_pmd(entry) && !pmd_trans_huge(entry))
 		return 0;

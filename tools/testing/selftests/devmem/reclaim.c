@@ -51,7 +51,7 @@ static char *node_file(int nid, const char *name)
 	return path;
 }
 
-static int make_room(int nid, const char *how)
+static int set_room(int nid, const char *how)
 {
 	return write_text(node_file(nid, "device_coherent/make_room"), how);
 }
@@ -88,7 +88,7 @@ FIXTURE_SETUP(device)
 
 FIXTURE_TEARDOWN(device)
 {
-	make_room(self->dev[0], "off");
+	set_room(self->dev[0], "off");
 	if (self->swap)
 		swap_off_loop();
 }
@@ -179,17 +179,17 @@ TEST_F(device, setting)
 
 	read_line(node_file(self->dev[0], file), line, sizeof(line));
 	EXPECT_STREQ("[off] move swap", line);
-	EXPECT_EQ(0, make_room(self->dev[0], "swap\n"));
+	EXPECT_EQ(0, set_room(self->dev[0], "swap\n"));
 	read_line(node_file(self->dev[0], file), line, sizeof(line));
 	EXPECT_STREQ("off move [swap]", line);
-	EXPECT_EQ(-EINVAL, make_room(self->dev[0], "shrink"));
-	EXPECT_EQ(-EINVAL, make_room(self->dev[0], "mo"));
+	EXPECT_EQ(-EINVAL, set_room(self->dev[0], "shrink"));
+	EXPECT_EQ(-EINVAL, set_room(self->dev[0], "mo"));
 	read_line(node_file(self->dev[0], file), line, sizeof(line));
 	EXPECT_STREQ("off move [swap]", line);
 	/* Of this node alone, and a system node has no such thing */
 	read_line(node_file(self->dev[1], file), line, sizeof(line));
 	EXPECT_STREQ("[off] move swap", line);
-	EXPECT_EQ(-ENOENT, make_room(0, "off"));
+	EXPECT_EQ(-ENOENT, set_room(0, "off"));
 }
 
 /* -- Competition for a full device ---------------------------------------- */
@@ -229,7 +229,7 @@ TEST_F(device, move_makes_room)
 	struct holder cold, hot;
 	long least = (2 * share(self->size) - self->size) / PAGE;
 
-	ASSERT_EQ(0, make_room(self->dev[0], "move"));
+	ASSERT_EQ(0, set_room(self->dev[0], "move"));
 	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 1));
 	ASSERT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
@@ -252,7 +252,7 @@ TEST_F_TIMEOUT(device, move_both_busy, 180)
 	pid_t pid[2];
 	int i, status;
 
-	ASSERT_EQ(0, make_room(self->dev[0], "move"));
+	ASSERT_EQ(0, set_room(self->dev[0], "move"));
 	for (i = 0; i < 2; i++) {
 		pid[i] = fork();
 		if (!pid[i]) {
@@ -285,7 +285,7 @@ TEST_F(device, move_huge_page)
 	struct holder cold;
 	char *p;
 
-	ASSERT_EQ(0, make_room(self->dev[0], "move"));
+	ASSERT_EQ(0, set_room(self->dev[0], "move"));
 	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
 				 self->size - 4 * PAGE, 1));
 	p = map_huge(4 * HUGE);
@@ -312,7 +312,7 @@ TEST_F(device, move_pages_makes_room)
 	fill_pages(p, SIZE, 3);
 	EXPECT_NE(0, move(p, SIZE, self->dev[0], NULL));
 	EXPECT_TRUE(intact(p, SIZE, 3));
-	ASSERT_EQ(0, make_room(self->dev[0], "move"));
+	ASSERT_EQ(0, set_room(self->dev[0], "move"));
 	EXPECT_EQ(0, move(p, SIZE, self->dev[0], NULL));
 	EXPECT_EQ(PAGES, on_node(p, SIZE, self->dev[0]));
 	EXPECT_TRUE(intact(p, SIZE, 3));
@@ -326,7 +326,7 @@ TEST_F(device, swap_makes_room)
 	long displaced = counter(self->dev[0], "coherent_displaced");
 	struct holder cold, hot;
 
-	ASSERT_EQ(0, make_room(self->dev[0], "swap"));
+	ASSERT_EQ(0, set_room(self->dev[0], "swap"));
 
 	/* Control: nowhere to swap to is as if it were off. */
 	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
@@ -390,7 +390,7 @@ TEST_F(device, cgroup_limit)
 	int status;
 
 	/* Must not help: what is moved stays charged. */
-	ASSERT_EQ(0, make_room(self->dev[0], "move"));
+	ASSERT_EQ(0, set_room(self->dev[0], "move"));
 	if (swap_on_loop(256))
 		SKIP(return, "no swap on /dev/loop0");
 	self->swap = true;
@@ -514,17 +514,20 @@ static void take(int nid, struct counts *c)
 		c->n[i] = counter(nid, names[i]);
 }
 
-#define EXPECT_COUNTS(nid, before, in, out, refused, displaced, evicted)\
-do {									\
-	struct counts now;						\
-									\
-	take(nid, &now);						\
-	EXPECT_EQ(in, now.n[0] - (before).n[0]);			\
-	EXPECT_EQ(out, now.n[1] - (before).n[1]);			\
-	EXPECT_EQ(refused, now.n[2] - (before).n[2]);			\
-	EXPECT_EQ(displaced, now.n[3] - (before).n[3]);			\
-	EXPECT_EQ(evicted, now.n[4] - (before).n[4]);			\
-} while (0)
+/* What was added since, in the order of the names */
+static void expect_counts(struct __test_metadata *_metadata, int nid,
+			  const struct counts *before, long in, long out)
+{
+	long added[ARRAY_SIZE(names)] = { in, out };
+	struct counts now;
+	unsigned int i;
+
+	take(nid, &now);
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		EXPECT_EQ(added[i], now.n[i] - before->n[i]) {
+			TH_LOG("%s of node %d", names[i], nid);
+		}
+}
 
 TEST_F(device, counters)
 {
@@ -539,15 +542,15 @@ TEST_F(device, counters)
 	ASSERT_GE(one.n[0], 0);
 
 	ASSERT_EQ(0, move(p, SIZE, self->dev[0], NULL));
-	EXPECT_COUNTS(self->dev[0], one, PAGES, 0, 0, 0, 0);
-	EXPECT_COUNTS(self->dev[1], two, 0, 0, 0, 0, 0);
+	expect_counts(_metadata, self->dev[0], &one, PAGES, 0);
+	expect_counts(_metadata, self->dev[1], &two, 0, 0);
 	ASSERT_EQ(0, move(p, SIZE, self->dev[1], NULL));
-	EXPECT_COUNTS(self->dev[0], one, PAGES, PAGES, 0, 0, 0);
-	EXPECT_COUNTS(self->dev[1], two, PAGES, 0, 0, 0, 0);
+	expect_counts(_metadata, self->dev[0], &one, PAGES, PAGES);
+	expect_counts(_metadata, self->dev[1], &two, PAGES, 0);
 	ASSERT_EQ(0, move(p, SIZE, 0, NULL));
-	EXPECT_COUNTS(self->dev[1], two, PAGES, PAGES, 0, 0, 0);
+	expect_counts(_metadata, self->dev[1], &two, PAGES, PAGES);
 	/* A system node counts nothing of that. */
-	EXPECT_COUNTS(0, sys, 0, 0, 0, 0, 0);
+	expect_counts(_metadata, 0, &sys, 0, 0);
 	munmap(p, SIZE);
 }
 
@@ -615,14 +618,14 @@ TEST_F(device, trace_events)
 	EXPECT_FALSE(start_holder(&hot, MPOL_BIND, self->d1,
 				  share(self->size), 2));
 	end_holder(&hot);
-	make_room(self->dev[0], "move");
+	set_room(self->dev[0], "move");
 	EXPECT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
 				 share(self->size), 2));
 	end_holder(&hot);
 	end_holder(&cold);
 	if (!swap_on_loop(256)) {
 		self->swap = true;
-		make_room(self->dev[0], "swap");
+		set_room(self->dev[0], "swap");
 		EXPECT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
 					 share(self->size), 3));
 		EXPECT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
