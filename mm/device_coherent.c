@@ -28,8 +28,15 @@
 #include <linux/mempolicy.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/mmap_lock.h>
 #include <linux/mutex.h>
+#include <linux/node.h>
 #include <linux/numa_memblks.h>
+#include <linux/oom.h>
+#include <linux/pagewalk.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -38,11 +45,34 @@
 #include <asm/numa.h>
 #include <asm/sections.h>
 
+#include <trace/events/migrate.h>
+#define CREATE_TRACE_POINTS
+#include <trace/events/device_coherent.h>
+
 #define DEVICE_COHERENT_RES_NAME	"System RAM (device_coherent)"
 
 static struct zone *device_coherent_zone(int nid)
 {
 	return &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
+}
+
+/* What a node does for a request that finds it full */
+enum make_room {
+	MAKE_ROOM_OFF,		/* nothing: its capacity is what it says */
+	MAKE_ROOM_MOVE,		/* moves cold pages to system memory */
+	MAKE_ROOM_SWAP,		/* swaps them out */
+};
+
+static u8 make_room[MAX_NUMNODES];
+
+static bool makes_room(int nid)
+{
+	return READ_ONCE(make_room[nid]) != MAKE_ROOM_OFF;
+}
+
+static void count_pages(int nid, enum node_stat_item item, long nr_pages)
+{
+	mod_node_page_state(NODE_DATA(nid), item, nr_pages);
 }
 
 /* -- Allocation ---------------------------------------------------------- */
@@ -71,38 +101,60 @@ void device_coherent_build_zonelist(pg_data_t *pgdat)
 
 /*
  * A device's capacity is what it says: a request that finds the zone full may
- * compact it, and then fails without a word. It wakes nobody, and since no
- * reclaim would ever help it, it must not loop for one.
+ * compact it, and then fails without a word. It wakes nobody, and unless the
+ * node makes room, no reclaim would ever help it, so it must not loop for one.
  */
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp)
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid)
 {
 	WARN_ONCE(gfp & __GFP_NOFAIL,
 		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
 
 	gfp &= ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM);
-	if (!(gfp & __GFP_RETRY_MAYFAIL))
+	if (!(gfp & __GFP_RETRY_MAYFAIL) && !makes_room(nid))
 		gfp |= __GFP_NORETRY;
 
 	return gfp | __GFP_NOWARN;
 }
 
-/*
- * What a flagged request does instead of reclaim: collect the free pages that
- * the per-CPU lists of other CPUs hold, so that a device is full only when it
- * is.
+void __device_coherent_refused(int nid, gfp_t gfp, unsigned int order)
+{
+	if (!node_is_device_coherent(nid))
+		return;
+
+	count_pages(nid, COHERENT_REFUSED, 1L << order);
+	trace_device_coherent_refused(nid, gfp, order);
+}
+
+/**
+ * device_coherent_no_reclaim - what a flagged request does before reclaim
+ * @zonelist: the list of the request
+ * @order: its order
+ * @found: set to the number of free pages that were found, or 0
+ *
+ * Collects the free pages that the per-CPU lists of other CPUs hold, so that a
+ * device is full only when it is.
+ *
+ * Context: Direct reclaim.
+ * Return: true if that is all, since there are pages now or since the node
+ * doesn't make room; false if reclaim may go on in the zone.
  */
-unsigned long device_coherent_make_room(struct zonelist *zonelist, int order)
+bool device_coherent_no_reclaim(struct zonelist *zonelist, int order,
+				unsigned long *found)
 {
 	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
 
+	*found = 0;
 	if (!zone)
-		return 0;
+		return true;
 
 	drain_all_pages(zone);
 
 	/* For more than a page at a time compaction comes next. */
-	return !order &&
-	       zone_page_state(zone, NR_FREE_PAGES) > min_wmark_pages(zone);
+	if (!order && zone_page_state(zone, NR_FREE_PAGES) >
+		      min_wmark_pages(zone))
+		*found = 1;
+
+	return *found || !makes_room(zone_to_nid(zone));
 }
 
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who)
@@ -110,6 +162,12 @@ gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who)
 	WARN_ONCE(1, "%s: __GFP_DEVICE_COHERENT is for the page allocator alone\n",
 		  who);
 	return gfp & ~__GFP_DEVICE_COHERENT;
+}
+
+/* A device that is full is nothing to warn of. */
+static gfp_t device_gfp(gfp_t gfp)
+{
+	return gfp | __GFP_DEVICE_COHERENT | __GFP_NOWARN;
 }
 
 /**
@@ -133,8 +191,7 @@ struct page *device_coherent_alloc_pages(int nid, gfp_t gfp, unsigned int order)
 	if (!node_is_device_coherent(nid))
 		return NULL;
 
-	return __alloc_pages_node(nid, gfp | __GFP_DEVICE_COHERENT |
-				  __GFP_NOWARN, order);
+	return __alloc_pages_node(nid, device_gfp(gfp), order);
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_pages);
 
@@ -154,8 +211,7 @@ struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 	if (!node_is_device_coherent(nid))
 		return NULL;
 
-	return __folio_alloc_node(gfp | __GFP_DEVICE_COHERENT | __GFP_NOWARN,
-				  order, nid);
+	return __folio_alloc_node(device_gfp(gfp), order, nid);
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_folio);
 
@@ -201,8 +257,8 @@ bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp)
 
 bool __device_coherent_only(const struct mempolicy *pol)
 {
-	return pol->mode != MPOL_LOCAL && !nodes_empty(pol->nodes) &&
-	       nodes_subset(pol->nodes, node_states[N_DEVICE_COHERENT]);
+	return pol->mode != MPOL_LOCAL &&
+	       device_coherent_only_nodes(&pol->nodes);
 }
 
 /* @nid if it is among @devices, then the others as they get farther from it */
@@ -218,8 +274,7 @@ static struct folio *alloc_from_devices(gfp_t gfp, unsigned int order, int nid,
 			    node_distance(nid, n) < node_distance(nid, best))
 				best = n;
 
-		folio = __folio_alloc_node_noprof(gfp | __GFP_DEVICE_COHERENT |
-						  __GFP_NOWARN, order, best);
+		folio = __folio_alloc_node_noprof(device_gfp(gfp), order, best);
 		if (folio)
 			return folio;
 		node_clear(best, devices);
@@ -334,6 +389,13 @@ bool __device_coherent_can_hold(const struct folio *folio)
 {
 	return (folio_test_anon(folio) || folio_test_swapbacked(folio)) &&
 	       !folio_test_ksm(folio);
+}
+
+struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
+				     unsigned int order)
+{
+	return __folio_alloc_node(device_gfp(gfp_without_effort(gfp)), order,
+				  folio_nid(src));
 }
 
 bool __device_coherent_reaches(const struct mempolicy *pol)
@@ -476,10 +538,197 @@ void device_coherent_meminfo(struct seq_file *m)
 		   (PAGE_SHIFT - 10));
 }
 
-bool device_coherent_active(void)
+void __device_coherent_migrated(const struct folio *src,
+				const struct folio *dst,
+				enum migrate_reason reason)
 {
-	return !nodes_empty(node_states[N_DEVICE_COHERENT]);
+	bool was_device = folio_in_zone_device_coherent(src);
+	int from = folio_nid(src), to = folio_nid(dst);
+	/* Nobody can split the old folio any more. */
+	long nr = folio_nr_pages(src);
+
+	if (was_device && (reason == MR_DEMOTION || reason == MR_CONTIG_RANGE)) {
+		count_pages(from, COHERENT_DISPLACED, nr);
+		trace_device_coherent_displaced(from, to, nr, reason);
+	}
+	if (from == to)
+		return;
+
+	if (was_device) {
+		count_pages(from, COHERENT_MOVED_OUT, nr);
+		trace_device_coherent_moved_out(from, to, nr, reason);
+	}
+	if (folio_in_zone_device_coherent(dst)) {
+		count_pages(to, COHERENT_MOVED_IN, nr);
+		trace_device_coherent_moved_in(from, to, nr, reason);
+	}
 }
+
+void __device_coherent_evicted(int nid, unsigned long nr_pages)
+{
+	count_pages(nid, COHERENT_EVICTED, nr_pages);
+	trace_device_coherent_evicted(nid, nr_pages);
+}
+
+static bool on_device(const struct folio *folio)
+{
+	return folio && folio_in_zone_device_coherent(folio);
+}
+
+static int count_device_pte(pte_t *pte, unsigned long addr, unsigned long next,
+			    struct mm_walk *walk)
+{
+	unsigned long *nr_pages = walk->private;
+	pte_t entry = ptep_get(pte);
+
+	if (pte_present(entry) &&
+	    on_device(vm_normal_folio(walk->vma, addr, entry)))
+		++*nr_pages;
+
+	return 0;
+}
+
+static int count_device_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
+			    struct mm_walk *walk)
+{
+	unsigned long *nr_pages = walk->private;
+	pmd_t entry = pmdp_get_lockless(pmd);
+	spinlock_t *ptl;	/* of the page table */
+
+	if (!is_swap_pmd(entry) && !pmd_trans_huge(entry))
+		return 0;
+
+	/* A huge page need not be split to be counted. */
+	walk->action = ACTION_CONTINUE;
+	ptl = pmd_lock(walk->mm, pmd);
+	if (pmd_trans_huge(*pmd) &&
+	    on_device(vm_normal_folio_pmd(walk->vma, addr, *pmd)))
+		*nr_pages += (next - addr) >> PAGE_SHIFT;
+	spin_unlock(ptl);
+
+	return 0;
+}
+
+static const struct mm_walk_ops count_device_pages_ops = {
+	.pmd_entry = count_device_pmd,
+	.pte_entry = count_device_pte,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/* The mm of a process as long as one of its threads has it; to be dropped */
+static struct mm_struct *grab_mm(struct task_struct *task)
+{
+	struct mm_struct *mm = NULL;
+	struct task_struct *t;
+
+	rcu_read_lock();
+	for_each_thread(task, t) {
+		task_lock(t);
+		mm = t->mm;
+		if (mm)
+			mmgrab(mm);
+		task_unlock(t);
+		if (mm)
+			break;
+	}
+	rcu_read_unlock();
+
+	return mm;
+}
+
+/**
+ * __device_coherent_rss - how much of a task's memory is on devices
+ * @task: the task
+ *
+ * For the OOM killer, which looks for a task whose end gives back most system
+ * memory (invariant 4). Nobody counts device pages by task: it would take a
+ * counter wherever a page is mapped, unmapped or moved. So look.
+ *
+ * Context: Any but interrupts; doesn't sleep. The caller keeps @task alive.
+ * Return: number of pages mapped; 0 if the mm is gone or locked for writing.
+ */
+unsigned long __device_coherent_rss(struct task_struct *task)
+{
+	struct mm_struct *mm = grab_mm(task);
+	unsigned long nr_pages = 0;
+
+	if (!mm)
+		return 0;
+
+	if (mmap_read_trylock(mm)) {
+		/* Set by exit_mmap() before the page tables go */
+		if (!test_bit(MMF_OOM_SKIP, &mm->flags))
+			walk_page_range(mm, 0, TASK_SIZE_MAX,
+					&count_device_pages_ops, &nr_pages);
+		mmap_read_unlock(mm);
+	}
+	mmdrop(mm);
+
+	return nr_pages;
+}
+
+/* -- Making room --------------------------------------------------------- */
+
+/* The system node that is nearest to a device that makes room by moving */
+int device_coherent_demotion_node(int nid)
+{
+	int n, best = NUMA_NO_NODE;
+
+	if (READ_ONCE(make_room[nid]) != MAKE_ROOM_MOVE)
+		return NUMA_NO_NODE;
+
+	for_each_node_state(n, N_MEMORY)
+		if (!node_is_device_coherent(n) &&
+		    (best == NUMA_NO_NODE ||
+		     node_distance(nid, n) < node_distance(nid, best)))
+			best = n;
+
+	return best;
+}
+
+static const char * const make_room_names[] = {
+	[MAKE_ROOM_OFF] = "off",
+	[MAKE_ROOM_MOVE] = "move",
+	[MAKE_ROOM_SWAP] = "swap",
+};
+
+static ssize_t make_room_show(struct device *dev,
+			      struct device_attribute *attr, char *buf)
+{
+	int i, len = 0, now = READ_ONCE(make_room[dev->id]);
+
+	for (i = 0; i < ARRAY_SIZE(make_room_names); i++)
+		len += sysfs_emit_at(buf, len, i == now ? "%s[%s]" : "%s%s",
+				     i ? " " : "", make_room_names[i]);
+	len += sysfs_emit_at(buf, len, "\n");
+
+	return len;
+}
+
+static ssize_t make_room_store(struct device *dev,
+			       struct device_attribute *attr,
+			       const char *buf, size_t count)
+{
+	int i = sysfs_match_string(make_room_names, buf);
+
+	if (i < 0)
+		return i;
+	WRITE_ONCE(make_room[dev->id], i);
+
+	return count;
+}
+static DEVICE_ATTR_RW(make_room);
+
+static struct attribute *device_coherent_attrs[] = {
+	&dev_attr_make_room.attr,
+	NULL,
+};
+
+/* In /sys/devices/system/node/node<nid>/device_coherent/ */
+static const struct attribute_group device_coherent_group = {
+	.name = "device_coherent",
+	.attrs = device_coherent_attrs,
+};
 
 /* -- Registration -------------------------------------------------------- */
 
@@ -525,11 +774,13 @@ static void set_device_node(int nid)
 	static_branch_inc(&device_coherent_key);
 }
 
+/* The node's directory in sysfs has gone with its last memory block. */
 static void clear_device_node(int nid)
 {
 	if (device_coherent_node_in_use(nid))
 		return;
 
+	WRITE_ONCE(make_room[nid], MAKE_ROOM_OFF);
 	static_branch_dec(&device_coherent_key);
 	node_clear_state(nid, N_DEVICE_COHERENT);
 }
@@ -692,6 +943,11 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 		goto out;
 	}
 
+	if (!device_coherent_node_in_use(nid) &&
+	    sysfs_create_group(&node_devices[nid]->dev.kobj,
+			       &device_coherent_group))
+		pr_warn("node %d: no device_coherent folder in sysfs\n", nid);
+
 	range->nid = nid;
 	range->start = start;
 	range->size = size;
@@ -706,6 +962,30 @@ out:
 	return rc;
 }
 EXPORT_SYMBOL_GPL(device_coherent_add);
+
+/**
+ * device_coherent_owns - is this address in a device node's memory?
+ * @addr: physical address
+ *
+ * For those who pick memory by its address and may not look at the page, which
+ * can be offline.
+ *
+ * Context: Process context, sleeps.
+ * Return: true if a range that device_coherent_add() added contains @addr.
+ */
+bool device_coherent_owns(u64 addr)
+{
+	struct device_coherent_range *range;
+	bool found = false;
+
+	mutex_lock(&device_coherent_lock);
+	list_for_each_entry(range, &device_coherent_ranges, list)
+		if (addr - range->start < range->size)
+			found = true;
+	mutex_unlock(&device_coherent_lock);
+
+	return found;
+}
 
 static struct device_coherent_range *
 device_coherent_find(int nid, u64 start, u64 size)
@@ -773,7 +1053,7 @@ EXPORT_SYMBOL_GPL(device_coherent_remove);
  */
 
 #define MAX_REQUESTS	16
-#define MAX_CLAIMS	32
+#define MAX_CLAIMS	64
 
 enum request_type { REQUEST_NODE, REQUEST_RANGE };
 
@@ -1194,17 +1474,37 @@ static bool __init node_in_use(struct request *req,
 	return false;
 }
 
+/* How many claims all of the node's whole memory blocks would take */
+static int __init count_pieces(const struct numa_meminfo *mi, int nid)
+{
+	u64 j, block = memory_block_size_bytes();
+	phys_addr_t start, end;
+	int i, nr = 0;
+
+	for (i = 0; i < mi->nr_blks; i++) {
+		const struct numa_memblk *blk = &mi->blk[i];
+
+		if (blk->nid != nid)
+			continue;
+		for_each_mem_range(j, &start, &end)
+			if (ALIGN(max_t(u64, start, blk->start), block) <
+			    ALIGN_DOWN(min_t(u64, end, blk->end), block))
+				nr++;
+	}
+
+	return nr;
+}
+
 /*
  * All whole memory blocks of RAM in one range of the firmware's. RAM that isn't
  * in whole blocks can't be hotplugged, nor may it stay: a device node has no
  * other memory. It is left unused.
  */
-static bool __init claim_blocks(const char *text, int nid, u64 start, u64 end)
+static void __init claim_blocks(const char *text, int nid, u64 start, u64 end)
 {
 	u64 block = memory_block_size_bytes();
 	u64 i, lo, hi, cut = 0;
 	phys_addr_t mem_start, mem_end;
-	bool found = false;
 
 again:
 	for_each_mem_range(i, &mem_start, &mem_end) {
@@ -1218,25 +1518,20 @@ again:
 		arch_device_coherent_claim(lo, hi - lo);
 		lo = ALIGN(lo, block);
 		hi = ALIGN_DOWN(hi, block);
-		if (lo < hi && claim_range(text, nid, lo, hi - lo)) {
+		if (lo < hi && claim_range(text, nid, lo, hi - lo))
 			cut -= hi - lo;
-			found = true;
-		}
 		/* The loop doesn't survive what was done to its list. */
 		goto again;
 	}
 	if (cut)
 		pr_info("'%s': %llu KB outside whole memory blocks of %llu MB stay unused\n",
 			text, cut >> 10, block >> 20);
-
-	return found;
 }
 
 static void __init claim_request_node(struct request *req,
 				      const struct numa_meminfo *mi)
 {
-	bool found = false;
-	int i;
+	int i, nr;
 
 	if (numa_off) {
 		refuse(req->text, "numa=off");
@@ -1258,17 +1553,25 @@ static void __init claim_request_node(struct request *req,
 		       req->nid);
 		return;
 	}
+
+	/* Before anything is taken out of memblock (invariant 8) */
+	nr = count_pieces(mi, req->nid);
+	if (!nr) {
+		refuse(req->text, "no whole memory block of %lu MB in it",
+		       memory_block_size_bytes() >> 20);
+		return;
+	}
+	if (nr_claims + nr > MAX_CLAIMS) {
+		refuse(req->text, "more than %d ranges", MAX_CLAIMS);
+		return;
+	}
 	if (node_in_use(req, mi))
 		return;
 
 	for (i = 0; i < mi->nr_blks; i++)
-		if (mi->blk[i].nid == req->nid &&
-		    claim_blocks(req->text, req->nid, mi->blk[i].start,
-				 mi->blk[i].end))
-			found = true;
-	if (!found)
-		refuse(req->text, "no whole memory block of %lu MB in it",
-		       memory_block_size_bytes() >> 20);
+		if (mi->blk[i].nid == req->nid)
+			claim_blocks(req->text, req->nid, mi->blk[i].start,
+				     mi->blk[i].end);
 }
 
 /* One range that the firmware marks as specific-purpose */

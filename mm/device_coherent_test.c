@@ -163,6 +163,40 @@ static int cmd_plant(u64 *arg, int nr)
 	return rc;
 }
 
+/*
+ * NID ORDER: the first run of that many pages, aligned to their number, that
+ * can be had by moving away what can be moved
+ */
+static int cmd_contig(u64 *arg, int nr)
+{
+	unsigned long pfn, end, step;
+	struct zone *zone;
+	int rc = -ENOMEM;
+
+	if (arg[0] >= MAX_NUMNODES || !node_is_device_coherent(arg[0]) ||
+	    arg[1] >= BITS_PER_LONG - PAGE_SHIFT)
+		return -EINVAL;
+
+	step = 1UL << arg[1];
+	zone = &NODE_DATA(arg[0])->node_zones[ZONE_DEVICE_COHERENT];
+	end = zone_end_pfn(zone);
+	for (pfn = ALIGN(zone->zone_start_pfn, step); pfn + step <= end;
+	     pfn += step) {
+		rc = alloc_contig_range(pfn, pfn + step, MIGRATE_MOVABLE,
+					GFP_KERNEL | __GFP_DEVICE_COHERENT);
+		if (!rc || rc == -EINTR)
+			break;
+	}
+	if (rc)
+		return rc;
+
+	rc = hold(pfn_to_page(pfn), arg[1], true);
+	if (rc)
+		free_contig_range(pfn, step);
+
+	return rc;
+}
+
 static int cmd_free(u64 *arg, int nr)
 {
 	drop_all();
@@ -180,6 +214,7 @@ static const struct command {
 	{ "fill",	1, cmd_fill },
 	{ "raw",	4, cmd_raw },
 	{ "plant",	1, cmd_plant },
+	{ "contig",	2, cmd_contig },
 	{ "free",	0, cmd_free },
 };
 

@@ -16,6 +16,7 @@
 #include <linux/errno.h>
 #include <linux/gfp.h>
 #include <linux/jump_label.h>
+#include <linux/migrate_mode.h>
 #include <linux/mm_types.h>
 #include <linux/mmdebug.h>
 #include <linux/mmzone.h>
@@ -27,6 +28,7 @@ struct mempolicy;
 struct numa_meminfo;
 struct page;
 struct seq_file;
+struct task_struct;
 struct vm_area_struct;
 
 /* Flags of device_coherent_add() */
@@ -144,6 +146,16 @@ static inline const char *device_coherent_list_name(int listid)
 	return NULL;
 }
 
+/*
+ * How far a CPU's part of a zone's counters may be from the sum. Not at all on
+ * a device: otherwise it is full when the sum says so, some pages too early.
+ */
+static inline int device_coherent_stat_threshold(const struct zone *zone,
+						 int threshold)
+{
+	return zone_is_device_coherent(zone) ? 0 : threshold;
+}
+
 /* The zone that memory of @nid goes to, or NULL for the usual choice */
 static inline struct zone *device_coherent_hotplug_zone(int nid)
 {
@@ -165,30 +177,48 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 }
 
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
+DECLARE_STATIC_KEY_FALSE(device_coherent_key);
+
 void device_coherent_build_zonelist(pg_data_t *pgdat);
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp);
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid);
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who);
-unsigned long device_coherent_make_room(struct zonelist *zonelist, int order);
+void __device_coherent_refused(int nid, gfp_t gfp, unsigned int order);
 unsigned long device_coherent_total_pages(void);
 void device_coherent_meminfo(struct seq_file *m);
-bool device_coherent_active(void);
 #else
 static inline void device_coherent_build_zonelist(pg_data_t *pgdat) { }
-static inline unsigned long
-device_coherent_make_room(struct zonelist *zonelist, int order) { return 0; }
 static inline unsigned long device_coherent_total_pages(void) { return 0; }
 static inline void device_coherent_meminfo(struct seq_file *m) { }
-static inline bool device_coherent_active(void) { return false; }
 #endif
 
+/* Is there a device node? */
+static inline bool device_coherent_active(void)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return static_branch_unlikely(&device_coherent_key);
+#else
+	return false;
+#endif
+}
+
 /* What a flagged request that finds the zone full may do to get its page */
-static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp)
+static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp, int nid)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (unlikely(gfp_device_coherent(gfp)))
-		return __device_coherent_slowpath_gfp(gfp);
+		return __device_coherent_slowpath_gfp(gfp, nid);
 #endif
 	return gfp;
+}
+
+/* A request that failed: count it, if node @nid is a device that it asked */
+static inline void device_coherent_refused(int nid, gfp_t gfp,
+					   unsigned int order)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (unlikely(gfp_device_coherent(gfp)))
+		__device_coherent_refused(nid, gfp, order);
+#endif
 }
 
 /* For allocators of kernel memory, which never comes from a device */
@@ -211,11 +241,11 @@ static inline gfp_t device_coherent_owner_gfp(struct folio *new, gfp_t new_gfp,
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	gfp_t asked = (old_gfp | new_gfp) & __GFP_DEVICE_COHERENT;
 
-	if (!gfp_device_coherent(old_gfp | new_gfp))
-		return old_gfp;
-	old_gfp &= ~__GFP_DEVICE_COHERENT;
-	if (folio_in_zone_device_coherent(new))
-		old_gfp |= asked;
+	if (gfp_device_coherent(asked)) {
+		old_gfp &= ~__GFP_DEVICE_COHERENT;
+		if (folio_in_zone_device_coherent(new))
+			old_gfp |= asked;
+	}
 #endif
 	return old_gfp;
 }
@@ -235,14 +265,14 @@ static inline void device_coherent_check_new_page(struct page *page, gfp_t gfp)
 /* -- Placement: what counts as asking -- */
 
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-DECLARE_STATIC_KEY_FALSE(device_coherent_key);
-
 bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp);
 struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 					 const struct mempolicy *pol,
 					 pgoff_t ilx, int nid);
 bool __device_coherent_only(const struct mempolicy *pol);
 bool __device_coherent_can_hold(const struct folio *folio);
+struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
+				     unsigned int order);
 bool __device_coherent_reaches(const struct mempolicy *pol);
 void __device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 			     const nodemask_t *old, const nodemask_t *new);
@@ -264,7 +294,7 @@ static inline bool device_coherent_policy(const struct mempolicy *pol,
 					  gfp_t gfp)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (static_branch_unlikely(&device_coherent_key))
+	if (device_coherent_active())
 		return __device_coherent_policy(pol, gfp);
 #endif
 	return false;
@@ -274,7 +304,7 @@ static inline bool device_coherent_policy(const struct mempolicy *pol,
 static inline bool device_coherent_only(const struct mempolicy *pol)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (static_branch_unlikely(&device_coherent_key))
+	if (device_coherent_active())
 		return __device_coherent_only(pol);
 #endif
 	return false;
@@ -284,7 +314,7 @@ static inline bool device_coherent_only(const struct mempolicy *pol)
 static inline bool device_coherent_reaches(const struct mempolicy *pol)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (static_branch_unlikely(&device_coherent_key))
+	if (device_coherent_active())
 		return __device_coherent_reaches(pol);
 #endif
 	return false;
@@ -315,15 +345,32 @@ static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
 }
 
 /* A system call that names node @nid as the target is asking (invariant 1). */
-static inline gfp_t device_coherent_target_gfp(int nid, bool asked,
+static inline gfp_t device_coherent_target_gfp(int nid,
+					       enum migrate_reason reason,
 					       const struct folio *src)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (asked && node_is_device_coherent(nid) &&
+	if (reason == MR_SYSCALL && node_is_device_coherent(nid) &&
 	    __device_coherent_can_hold(src))
 		return __GFP_DEVICE_COHERENT | __GFP_NOWARN;
 #endif
 	return 0;
+}
+
+/*
+ * A folio that has to leave its place on a device, but not the device, for
+ * another there if one is free: its owner did ask for it (invariant 1).
+ */
+static inline struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
+						 unsigned int order,
+						 enum migrate_reason reason)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if ((reason == MR_CONTIG_RANGE || reason == MR_MEMORY_FAILURE) &&
+	    folio_in_zone_device_coherent(src))
+		return __device_coherent_stay(src, gfp, order);
+#endif
+	return NULL;
 }
 
 /* A relative mask counts system nodes, as long as there are any. */
@@ -368,7 +415,7 @@ static inline void device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 					 const nodemask_t *new)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (static_branch_unlikely(&device_coherent_key)) {
+	if (device_coherent_active()) {
 		__device_coherent_remap(dst, src, old, new);
 		return;
 	}
@@ -394,7 +441,7 @@ static inline bool device_coherent_can_collapse(const u32 *node_load, int node,
 						gfp_t *gfp)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (static_branch_unlikely(&device_coherent_key))
+	if (device_coherent_active())
 		return __device_coherent_can_collapse(node_load, node, gfp);
 #endif
 	return true;
@@ -408,10 +455,108 @@ static inline vm_fault_t device_coherent_fault(struct vm_area_struct *vma,
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (unlikely(ret & VM_FAULT_OOM) && (flags & FAULT_FLAG_USER) &&
-	    static_branch_unlikely(&device_coherent_key))
+	    device_coherent_active())
 		return __device_coherent_fault(vma, address, ret);
 #endif
 	return ret;
+}
+
+/* -- Making room, and what it must not do to others -- */
+
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+bool device_coherent_no_reclaim(struct zonelist *zonelist, int order,
+				unsigned long *found);
+int device_coherent_demotion_node(int nid);
+void __device_coherent_migrated(const struct folio *src,
+				const struct folio *dst,
+				enum migrate_reason reason);
+void __device_coherent_evicted(int nid, unsigned long nr_pages);
+unsigned long __device_coherent_rss(struct task_struct *task);
+bool device_coherent_owns(u64 addr);
+#else
+static inline bool device_coherent_no_reclaim(struct zonelist *zonelist,
+					      int order, unsigned long *found)
+{
+	return false;
+}
+
+static inline int device_coherent_demotion_node(int nid) { return NUMA_NO_NODE; }
+static inline bool device_coherent_owns(u64 addr) { return false; }
+#endif
+
+/* The zones that reclaim looks at on behalf of a request */
+static inline enum zone_type device_coherent_reclaim_idx(gfp_t gfp)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (unlikely(gfp_device_coherent(gfp)))
+		return ZONE_DEVICE_COHERENT;
+#endif
+	return gfp_zone(gfp);
+}
+
+/* Where the folios of a device that makes room may go: any system node */
+static inline bool device_coherent_demotion_targets(int nid,
+						    nodemask_t *targets)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (node_is_device_coherent(nid)) {
+		nodes_andnot(*targets, node_states[N_MEMORY],
+			     node_states[N_DEVICE_COHERENT]);
+		return true;
+	}
+#endif
+	return false;
+}
+
+/* Count and trace a folio that moved, if it is or was on a device */
+static inline void device_coherent_migrated(const struct folio *src,
+					    const struct folio *dst,
+					    enum migrate_reason reason)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (folio_in_zone_device_coherent(src) ||
+	    folio_in_zone_device_coherent(dst))
+		__device_coherent_migrated(src, dst, reason);
+#endif
+}
+
+/* Likewise pages that were reclaimed from a node */
+static inline void device_coherent_evicted(int nid, unsigned long nr_pages)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (nr_pages && node_is_device_coherent(nid))
+		__device_coherent_evicted(nid, nr_pages);
+#endif
+}
+
+/* Pages of a task that its end would not give back to the system */
+static inline unsigned long device_coherent_rss(struct task_struct *task)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (device_coherent_active())
+		return __device_coherent_rss(task);
+#endif
+	return 0;
+}
+
+/* Pages of a node that an ordinary request can get */
+static inline unsigned long device_coherent_system_pages(int nid)
+{
+	return node_is_device_coherent(nid) ? 0 : node_present_pages(nid);
+}
+
+/* Does the mask leave out no system node, whatever it says of devices? */
+static inline bool device_coherent_all_system(const nodemask_t *nodes)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	nodemask_t system;
+
+	nodes_andnot(system, node_states[N_MEMORY],
+		     node_states[N_DEVICE_COHERENT]);
+	return nodes_subset(system, *nodes);
+#else
+	return nodes_subset(node_states[N_MEMORY], *nodes);
+#endif
 }
 
 /* Registration at boot */
