@@ -71,11 +71,13 @@
 
 /* -- Looking at pages -------------------------------------------------------- */
 
+#define BIT(n)		(1UL << (n))
+
 /* Bits of /proc/kpageflags, Documentation/admin-guide/mm/pagemap.rst */
-#define SLAB		(1UL << 7)
-#define HUGETLB		(1UL << 17)
-#define THP_PAGE	(1UL << 22)
-#define PAGE_TABLE	(1UL << 26)
+#define SLAB		BIT(7)
+#define HUGETLB		BIT(17)
+#define THP_PAGE	BIT(22)
+#define PAGE_TABLE	BIT(26)
 
 static unsigned long read_entry(const char *file, unsigned long index)
 {
@@ -138,12 +140,11 @@ static bool zone_of(int nid, unsigned long *start, unsigned long *count)
 
 	*count = 0;
 	while (f && fgets(line, sizeof(line), f)) {
-		sscanf(line, "Node %d,", &id);
-		if (id != nid)
+		if (sscanf(line, "Node %d,", &id) == 1 || id != nid)
 			continue;
 		if (sscanf(line, " spanned %lu", &n) == 1)
 			spanned = n;
-		else if (sscanf(line, " start_pfn: %lu", &n) == 1 && spanned) {
+		if (spanned && sscanf(line, " start_pfn: %lu", &n) == 1) {
 			*start = n;
 			*count = spanned;
 		}
@@ -312,7 +313,7 @@ static char *place_shared(size_t size, unsigned long mask, unsigned int seed)
 	return p;
 }
 
-/* -- Compaction --------------------------------------------------------------- */
+/* -- Compaction -------------------------------------------------------------- */
 
 /*
  * One page of 29, of a good part of a node: work for a compactor, wherever in
@@ -418,7 +419,7 @@ TEST_F(out, no_daemons_of_its_own)
 	munmap(mine, SPREAD);
 }
 
-/* -- Huge pages made of small ones -------------------------------------------- */
+/* -- Huge pages made of small ones ------------------------------------------- */
 
 /* Four ranges of one huge page each, small pages so far */
 struct ranges {
@@ -567,14 +568,14 @@ TEST_F(out, huge_zero_page)
 	made = vm_event("thp_zero_page_alloc");
 	before = given();
 	ASSERT_EQ(0, set_policy(MPOL_BIND, self->d1));
-	EXPECT_EQ(0, *(volatile char *)p);
+	EXPECT_TRUE(intact(p, PAGE, 0));
 	EXPECT_EQ(0, set_policy(MPOL_DEFAULT, 0));
 	EXPECT_EQ(made + 1, vm_event("thp_zero_page_alloc"));
 	EXPECT_FALSE(on_a_device(pfn_of(p)));
 	EXPECT_EQ(before, given());
 }
 
-/* -- KSM ----------------------------------------------------------------------- */
+/* -- KSM --------------------------------------------------------------------- */
 
 static bool wait_ksm_scans(int scans)
 {
@@ -641,7 +642,7 @@ TEST_F(out, ksm_process)
 	prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0);
 }
 
-/* -- NUMA balancing, huge pages -------------------------------------------------- */
+/* -- NUMA balancing, huge pages ---------------------------------------------- */
 
 #define BALANCING	"/sys/kernel/debug/sched/numa_balancing/"
 
@@ -683,7 +684,7 @@ TEST_F(out, numa_balancing_huge)
 	balance("0");
 }
 
-/* -- Swap -------------------------------------------------------------------------- */
+/* -- Swap -------------------------------------------------------------------- */
 
 #define ZSWAP	"/sys/module/zswap/parameters/enabled"
 
@@ -831,7 +832,7 @@ TEST_F(out, shared_swap_in)
 	swap_off_loop();
 }
 
-/* -- hugetlb ------------------------------------------------------------------------ */
+/* -- hugetlb ----------------------------------------------------------------- */
 
 #define POOL	"/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
@@ -936,7 +937,7 @@ TEST_F(out, hugetlb_is_not_moved)
 	write_text(POOL "nr_hugepages", "0");
 }
 
-/* -- DAMON ---------------------------------------------------------------------------- */
+/* -- DAMON ------------------------------------------------------------------- */
 
 static void damon_region(struct __test_metadata *_metadata, const char *module)
 {
@@ -1039,9 +1040,9 @@ TEST_F(out, damon_does_not_migrate_there)
 	EXPECT_EQ(before, given());
 }
 
-/* -- Memory failure --------------------------------------------------------------------- */
+/* -- Memory failure ---------------------------------------------------------- */
 
-static void unpoison(unsigned long pfn)
+static void repair(unsigned long pfn)
 {
 	char text[32];
 
@@ -1101,7 +1102,7 @@ static void soft_offline(struct __test_metadata *_metadata, char *p, int nid)
 	EXPECT_NE(pfn, pfn_of(page));
 	EXPECT_EQ((long)(HUGE / PAGE), on_node(p, HUGE, nid));
 	munmap(p, HUGE);
-	unpoison(pfn);
+	repair(pfn);
 }
 
 TEST_F(poison, soft)
@@ -1130,7 +1131,7 @@ TEST_F(poison, soft_full_device)
 	EXPECT_TRUE(intact(p, HUGE, 1));
 	munmap(p, HUGE);
 	testmod("free");
-	unpoison(pfn);
+	repair(pfn);
 }
 
 /* System memory that fails is replaced by system memory. */
@@ -1142,13 +1143,10 @@ TEST_F(poison, soft_system)
 	EXPECT_EQ(before, given());
 }
 
-static volatile int bus_errors;
-
 static void bus_error(int sig, siginfo_t *info, void *context)
 {
-	if (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO)
-		_exit(++bus_errors == 1 ? 42 : 1);
-	_exit(2);
+	_exit(info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO ?
+	      42 : 2);
 }
 
 /* A page that has failed: SIGBUS to who touches it, no harm to others. */
@@ -1166,8 +1164,7 @@ static void hard_poison(struct __test_metadata *_metadata, char *p, int nid)
 	if (!pid) {
 		sigaction(SIGBUS, &action, NULL);
 		madvise(p + 3 * PAGE, PAGE, MADV_HWPOISON);
-		*(volatile char *)(p + 3 * PAGE);
-		_exit(3);
+		_exit(intact(p + 3 * PAGE, PAGE, 4) ? 3 : 4);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(42, WEXITSTATUS(status));
@@ -1176,7 +1173,7 @@ static void hard_poison(struct __test_metadata *_metadata, char *p, int nid)
 	EXPECT_TRUE(intact(p + 4 * PAGE, HUGE - 4 * PAGE, 5));
 	EXPECT_EQ(3, on_node(p, 3 * PAGE, nid));
 	munmap(p, HUGE);
-	unpoison(pfn);
+	repair(pfn);
 }
 
 TEST_F(poison, hard)
@@ -1185,7 +1182,7 @@ TEST_F(poison, hard)
 	hard_poison(_metadata, place_shared(HUGE, self->mask, 1), self->dev);
 }
 
-/* -- The kernel at work for a bound task ---------------------------------------------------- */
+/* -- The kernel at work for a bound task ------------------------------------- */
 
 /* Pages of the node in all mappings of this process */
 static long mapped_on(int nid)
@@ -1297,7 +1294,7 @@ TEST_F(out, secretmem)
 	EXPECT_FALSE(on_a_device(pfn_of(p)));
 }
 
-/* -- Gifts to a page cache --------------------------------------------------------------------- */
+/* -- Gifts to a page cache --------------------------------------------------- */
 
 /*
  * A file system of one file of one page, in this process. What it answers to
@@ -1387,7 +1384,7 @@ static void fuse_serve(int fd, int *pipefd)
 		case FUSE_BATCH_FORGET:
 			break;
 		default:
-			fuse_reply(fd, in, -ENOSYS, NULL, 0);
+			fuse_reply(fd, in, -EOPNOTSUPP, NULL, 0);
 		}
 	}
 }
@@ -1415,7 +1412,7 @@ static unsigned long fuse_read(int *pipefd, unsigned int *word)
 	file = open(FUSE_DIR "/file", O_RDONLY);
 	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file, 0);
 	if (file >= 0 && p != MAP_FAILED) {
-		*word = *(volatile unsigned int *)p;
+		memcpy(word, p, sizeof(*word));
 		pfn = pfn_of(p);
 		munmap(p, PAGE);
 	}
@@ -1450,7 +1447,7 @@ static unsigned long splice_page(int file, int *pipefd)
 	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file, 0);
 	if (p == MAP_FAILED)
 		return 0;
-	(void)*(volatile char *)p;
+	madvise(p, PAGE, MADV_POPULATE_READ);
 	pfn = pfn_of(p);
 	munmap(p, PAGE);
 	/* Drains the lists of pages that are new to the LRU. */
@@ -1523,7 +1520,7 @@ TEST_F(out, gift_to_fuse)
 	close(shared);
 }
 
-/* -- Settings ------------------------------------------------------------------------------------ */
+/* -- Settings ---------------------------------------------------------------- */
 
 static const struct setting {
 	const char *path, *value;
@@ -1591,7 +1588,7 @@ TEST_F(out, settings)
 /* A full device is no reason to panic. */
 TEST_F(out, panic_on_oom)
 {
-	const char *mode[] = { "1", "2" };
+	static const char * const mode[] = { "1", "2" };
 	size_t size = node_bytes(self->dev[0]) + SIZE;
 	int i, status;
 	pid_t pid;
@@ -1683,7 +1680,7 @@ TEST_F(out, tracking)
 	EXPECT_TRUE(intact(p, 64 * PAGE, 1));
 }
 
-/* -- Memory tiers ----------------------------------------------------------------------------------- */
+/* -- Memory tiers ------------------------------------------------------------ */
 
 FIXTURE(tiers)
 {

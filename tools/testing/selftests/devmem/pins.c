@@ -61,7 +61,7 @@
 #define PAGES		((long)(SIZE / PAGE))
 #define LARGEST_ORDER	10	/* that the allocator has */
 
-/* -- Pages to pin ---------------------------------------------------------- */
+/* -- Pages to pin ------------------------------------------------------------ */
 
 enum kind { ANON, ANON_HUGE, COPY, SHARED, SHARED_HUGE };
 
@@ -143,7 +143,7 @@ static void drop_area(struct area *a)
 		close(a->fd);
 }
 
-/* -- Who pins -------------------------------------------------------------- */
+/* -- Who pins ---------------------------------------------------------------- */
 
 /* Each returns a file whose closing ends the pin, or -errno. */
 
@@ -252,7 +252,7 @@ static int make_udmabuf(int memfd, size_t size)
 	return buf;
 }
 
-/* -- Large pieces ----------------------------------------------------------- */
+/* -- Large pieces ------------------------------------------------------------ */
 
 /* The largest power of two pages that fits into a node, as an order */
 static int order_of(int nid)
@@ -580,7 +580,7 @@ TEST_F(pin, not_there_yet)
 	drop_area(&a);
 }
 
-/* -- More about long pins --------------------------------------------------- */
+/* -- More about long pins ---------------------------------------------------- */
 
 FIXTURE(pins)
 {
@@ -773,7 +773,7 @@ TEST_F(pins, dma_heap)
 	close(data.fd);
 }
 
-/* -- No room --------------------------------------------------------------- */
+/* -- No room ----------------------------------------------------------------- */
 
 /* A device without a free page: the pin can't make its page, and says so. */
 TEST_F(pins, full_device)
