@@ -1671,6 +1671,9 @@ TEST_F(out, tracking)
 		EXPECT_EQ(8, pwrite(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(1UL, word >> pfn % 64 & 1);
+		/* An access is seen when the TLB has no entry for it. */
+		mprotect(p, 64 * PAGE, PROT_READ);
+		mprotect(p, 64 * PAGE, PROT_READ | PROT_WRITE);
 		EXPECT_TRUE(intact(p, 64 * PAGE, 1));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(0UL, word >> pfn % 64 & 1);
