@@ -8,7 +8,7 @@ export LINUX KERNEL TESTS PATCH BUILD V
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
-.PHONY: help run check check-series check-off series refresh discard lint
+.PHONY: help run check check-docs check-series check-off series refresh discard lint
 .PHONY: kernel stock debug off selftests source tree deps clean distclean
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
 	@echo '                    (BUILD=1: compile after each, option on and off; takes long)'
 	@echo 'make check-off      prove that with the option off every object has the same machine code'
+	@echo 'make check-docs     build our documentation pages, and fail on any warning about them'
 	@echo 'make lint           shellcheck, kernel-doc, sparse, W=1'
 	@echo
 	@echo 'make clean          remove kernels and tests built so far, keep the sources'
@@ -74,6 +75,9 @@ discard:
 
 lint:
 	@scripts/lint
+
+check-docs:
+	@scripts/check-docs
 
 clean:
 	rm -rf build/stock/o-* build/linux/o-* build/series-tree build/series build/series-check
