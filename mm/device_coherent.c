@@ -45,6 +45,8 @@
 #include <asm/numa.h>
 #include <asm/sections.h>
 
+#include "internal.h"
+
 #include <trace/events/migrate.h>
 #define CREATE_TRACE_POINTS
 #include <trace/events/device_coherent.h>
@@ -289,33 +291,36 @@ static gfp_t gfp_without_effort(gfp_t gfp)
 	return (gfp & ~(__GFP_DIRECT_RECLAIM | __GFP_NOFAIL)) | __GFP_NOWARN;
 }
 
-/* The policy's system nodes, for a mask that doesn't name devices literally */
-static struct folio *alloc_from_system(gfp_t gfp, unsigned int order,
-				       const struct mempolicy *pol,
-				       nodemask_t *nodes, pgoff_t ilx, int nid)
+/**
+ * device_coherent_alloc_system - a user page by a policy, devices passed over
+ * @gfp: mask of the request, without the flag
+ * @order: order of the folio
+ * @pol: the policy, with a system node among its nodes
+ * @ilx: interleave index
+ * @nid: the local node
+ *
+ * As by a policy that names the system nodes of @pol and no other.
+ *
+ * Context: As @gfp says; the caller holds what keeps @pol alive.
+ * Return: the folio, or NULL.
+ */
+struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+					   const struct mempolicy *pol,
+					   pgoff_t ilx, int nid)
 {
-	struct folio *folio;
+	struct mempolicy system = {
+		.mode = pol->mode,
+		.flags = pol->flags,
+		.home_node = pol->home_node,
+	};
 
-	if (!node_isset(nid, *nodes) &&
-	    (pol->mode == MPOL_INTERLEAVE ||
-	     pol->mode == MPOL_WEIGHTED_INTERLEAVE)) {
-		int i = ilx % nodes_weight(*nodes);
+	nodes_andnot(system.nodes, pol->nodes, node_states[N_DEVICE_COHERENT]);
+	if (node_is_device_coherent(system.home_node))
+		system.home_node = NUMA_NO_NODE;
 
-		nid = first_node(*nodes);
-		while (i--)
-			nid = next_node(nid, *nodes);
-	}
-	if (pol->mode == MPOL_BIND)
-		return __folio_alloc_noprof(gfp, order, nid, nodes);
-
-	if (pol->mode == MPOL_PREFERRED_MANY) {
-		folio = __folio_alloc_noprof(gfp_without_effort(gfp), order,
-					     nid, nodes);
-		if (folio)
-			return folio;
-	}
-
-	return __folio_alloc_noprof(gfp, order, nid, NULL);
+	return page_rmappable_folio(alloc_pages_mpol_noprof(gfp | __GFP_COMP,
+							    order, &system,
+							    ilx, nid));
 }
 
 /* Some of the policy's nodes are devices, named literally: as the mode says. */
@@ -331,6 +336,8 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 		if (node_is_device_coherent(nid))
 			folio = alloc_from_devices(gfp, order, nid,
 						   nodemask_of_node(nid));
+		else
+			folio = __folio_alloc_noprof(gfp, order, nid, NULL);
 	} else {
 		/* Nearest first, without effort; then the rest */
 		if (!node_is_device_coherent(nid))
@@ -340,13 +347,13 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 			folio = alloc_from_devices(gfp, order, nid, devices);
 	}
 	if (!folio)
-		folio = alloc_from_system(gfp, order, pol, system, ilx, nid);
+		folio = device_coherent_alloc_system(gfp, order, pol, ilx, nid);
 
 	return folio;
 }
 
 /**
- * device_coherent_alloc_mpol - a user page for a policy that names a device
+ * device_coherent_alloc_mpol - a user page for a policy that reaches a device
  * @gfp: mask of the request, without the flag
  * @order: order of the folio
  * @pol: the policy
@@ -354,7 +361,7 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
  * @nid: the node that the policy would start with
  *
  * A policy reaches its device nodes when it names no other, or when its mask is
- * literal (MPOL_F_STATIC_NODES). Otherwise they are passed over.
+ * literal (MPOL_F_STATIC_NODES).
  *
  * Context: As @gfp says; the caller holds what keeps @pol alive.
  * Return: the folio, or NULL.
@@ -368,27 +375,25 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	struct folio *folio;
 
 	nodes_andnot(system, pol->nodes, devices);
-	if (nodes_empty(system)) {
-		folio = alloc_from_devices(gfp, order, nid, devices);
-		if (folio || pol->mode == MPOL_BIND)
-			return folio;
-		return __folio_alloc_noprof(gfp, order, nid, NULL);
-	}
-
-	if (pol->flags & MPOL_F_STATIC_NODES)
+	if (!nodes_empty(system))
 		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
 
-	return alloc_from_system(gfp, order, pol, &system, ilx, nid);
+	folio = alloc_from_devices(gfp, order, nid, devices);
+	if (folio || pol->mode == MPOL_BIND)
+		return folio;
+
+	return __folio_alloc_noprof(gfp, order, nid, NULL);
 }
 
 /*
  * Anonymous and shmem pages go to a device. The page cache is everybody's, and
  * the next reader didn't ask; nor did those who share a page that KSM merged.
+ * Huge pages of a pool have none there.
  */
 bool __device_coherent_can_hold(const struct folio *folio)
 {
 	return (folio_test_anon(folio) || folio_test_swapbacked(folio)) &&
-	       !folio_test_ksm(folio);
+	       !folio_test_ksm(folio) && !folio_test_hugetlb(folio);
 }
 
 struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,

@@ -269,6 +269,9 @@ bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp);
 struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 					 const struct mempolicy *pol,
 					 pgoff_t ilx, int nid);
+struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+					   const struct mempolicy *pol,
+					   pgoff_t ilx, int nid);
 bool __device_coherent_only(const struct mempolicy *pol);
 bool __device_coherent_can_hold(const struct folio *folio);
 struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
@@ -284,6 +287,13 @@ vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 static inline struct folio *
 device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 			   const struct mempolicy *pol, pgoff_t ilx, int nid)
+{
+	return NULL;
+}
+
+static inline struct folio *
+device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+			     const struct mempolicy *pol, pgoff_t ilx, int nid)
 {
 	return NULL;
 }
