@@ -569,8 +569,14 @@ void __device_coherent_migrated(const struct folio *src,
 	}
 }
 
-void __device_coherent_evicted(int nid, unsigned long nr_pages)
+void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
+			       const struct reclaim_stat *stat)
 {
+	unsigned long nr_pages = nr_reclaimed - stat->nr_demoted;
+
+	if (!nr_pages)
+		return;
+
 	count_pages(nid, COHERENT_EVICTED, nr_pages);
 	trace_device_coherent_evicted(nid, nr_pages);
 }

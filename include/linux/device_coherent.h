@@ -27,6 +27,7 @@ struct folio;
 struct mempolicy;
 struct numa_meminfo;
 struct page;
+struct reclaim_stat;
 struct seq_file;
 struct task_struct;
 struct vm_area_struct;
@@ -480,7 +481,8 @@ int device_coherent_demotion_node(int nid);
 void __device_coherent_migrated(const struct folio *src,
 				const struct folio *dst,
 				enum migrate_reason reason);
-void __device_coherent_evicted(int nid, unsigned long nr_pages);
+void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
+			       const struct reclaim_stat *stat);
 unsigned long __device_coherent_rss(struct task_struct *task);
 bool device_coherent_owns(u64 addr);
 #else
@@ -531,11 +533,13 @@ static inline void device_coherent_migrated(const struct folio *src,
 }
 
 /* Likewise pages that were reclaimed from a node */
-static inline void device_coherent_evicted(int nid, unsigned long nr_pages)
+static inline void device_coherent_evicted(const pg_data_t *pgdat,
+					   unsigned long nr_reclaimed,
+					   const struct reclaim_stat *stat)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (nr_pages && node_is_device_coherent(nid))
-		__device_coherent_evicted(nid, nr_pages);
+	if (node_is_device_coherent(pgdat->node_id))
+		__device_coherent_evicted(pgdat->node_id, nr_reclaimed, stat);
 #endif
 }
 
