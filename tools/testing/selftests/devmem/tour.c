@@ -12,8 +12,6 @@
  * NO_COLOR is honoured.
  */
 #define _GNU_SOURCE
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <locale.h>
@@ -29,6 +27,7 @@
 #include <unistd.h>
 
 #include "devmem_util.h"
+#include "where.h"
 
 /* What numa_program takes at a time */
 #define PROGRAM_PAGES	(64 * MIB >> 12)
@@ -215,136 +214,6 @@ static void show_machine(void)
 	       meminfo_kb("MemTotal") >> 10, DIM, PLAIN);
 }
 
-/* -- Where the memory of programs is ------------------------------------------- */
-
-/**
- * struct where - pages of processes, by what they are and where
- * @anon: of the program's own, on the device node and elsewhere
- * @file: of files that it has mapped, which the page cache holds
- */
-struct where {
-	long anon_device, anon_system;
-	long file_device, file_system;
-};
-
-/* " N1=20", or "anon=20": the number behind @name, 0 if it isn't there */
-static long field(const char *line, const char *name)
-{
-	const char *p = line;
-	size_t len = strlen(name);
-
-	while ((p = strchr(p, ' '))) {
-		p++;
-		if (!strncmp(p, name, len) && p[len] == '=')
-			return atol(p + len + 1);
-	}
-
-	return 0;
-}
-
-/* Adds what a process has. A line tells nodes, but not which page is where. */
-static void add_process(struct where *where, int pid)
-{
-	char path[64], name[16], line[4096];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/numa_maps", pid);
-	snprintf(name, sizeof(name), "N%d", device);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f)) {
-		long anon = field(line, "anon"), on_device = field(line, name);
-		long file = -anon, on_file = 0;
-		int nid;
-
-		for (nid = 0; nid < MAX_NODES; nid++) {
-			snprintf(path, sizeof(path), "N%d", nid);
-			file += field(line, path);
-		}
-		if (on_device > anon)
-			on_file = on_device - anon;
-		where->anon_device += on_device - on_file;
-		where->anon_system += anon - (on_device - on_file);
-		where->file_device += on_file;
-		where->file_system += file - on_file;
-	}
-	if (f)
-		fclose(f);
-}
-
-/* All processes of a group; the name of the one with most memory in @largest */
-static struct where where_is(int group, char *largest, size_t size)
-{
-	struct where all = { 0 };
-	DIR *dir = opendir("/proc");
-	long most = 0;
-	struct dirent *de;
-
-	while (dir && (de = readdir(dir))) {
-		struct where one = { 0 };
-		char path[280], name[32];
-		int pgrp;
-		FILE *f;
-
-		if (!isdigit(de->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/stat", de->d_name);
-		f = fopen(path, "r");
-		if (f && fscanf(f, "%*d (%31[^)]) %*c %*d %d", name,
-				&pgrp) == 2 && pgrp == group) {
-			add_process(&one, atoi(de->d_name));
-			all.anon_device += one.anon_device;
-			all.anon_system += one.anon_system;
-			all.file_device += one.file_device;
-			all.file_system += one.file_system;
-			if (one.anon_device > most) {
-				most = one.anon_device;
-				snprintf(largest, size, "%s", name);
-			}
-		}
-		if (f)
-			fclose(f);
-	}
-	if (dir)
-		closedir(dir);
-
-	return all;
-}
-
-/* kB that the kernel itself has on a node: no user's memory, no free memory */
-struct kernel_memory {
-	long cache, page_tables, stacks, slab;
-};
-
-static long node_meminfo_kb(int nid, const char *name)
-{
-	char path[64], line[128], word[64];
-	long kb, found = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo",
-		 nid);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Node %*d %63[^:]: %ld", word, &kb) == 2 &&
-		    !strcmp(word, name))
-			found = kb;
-	if (f)
-		fclose(f);
-
-	return found;
-}
-
-static struct kernel_memory kernel_memory(int nid)
-{
-	return (struct kernel_memory) {
-		.cache = node_meminfo_kb(nid, "FilePages") -
-			 node_meminfo_kb(nid, "Shmem"),
-		.page_tables = node_meminfo_kb(nid, "PageTables"),
-		.stacks = node_meminfo_kb(nid, "KernelStack"),
-		.slab = node_meminfo_kb(nid, "Slab"),
-	};
-}
-
 /* -- A program of libnuma's ----------------------------------------------------- */
 
 static struct {
@@ -414,11 +283,11 @@ static void program_is_on_device(long wanted)
 {
 	struct where where = { 0 };
 
-	add_process(&where, program.pid);
-	check(where.anon_device == wanted && !where.file_device &&
+	add_process(&where, program.pid, device);
+	check(where.anon_there == wanted && !where.file_there &&
 	      node_used(device) == wanted,
 	      "numa_maps: %ld pages on node %d, all anonymous",
-	      where.anon_device, device);
+	      where.anon_there, device);
 	bars();
 }
 
@@ -472,30 +341,29 @@ static unsigned int write_source(const char *path)
 struct peak {
 	struct where where;
 	struct kernel_memory there, elsewhere;
-	char name[32];
+	char name[NAME_SIZE];
 };
 
-/* Runs it in a process group of its own, and looks where its memory is. */
+/* Runs it in a session of its own, and looks where its memory is. */
 static int watch_command(const char *command, struct peak *peak)
 {
 	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
-		setpgid(0, 0);
+		setsid();
 		execl("/bin/sh", "sh", "-c", command, NULL);
 		_exit(127);
 	}
-	setpgid(pid, pid);
 	while (pid > 0 && !waitpid(pid, &status, WNOHANG)) {
-		char name[32] = "";
-		struct where where = where_is(pid, name, sizeof(name));
+		char name[NAME_SIZE] = "";
+		struct where where = where_is(pid, device, name);
 
-		if (where.anon_device > peak->where.anon_device) {
+		if (where.anon_there > peak->where.anon_there) {
 			peak->where = where;
 			peak->there = kernel_memory(device);
 			peak->elsewhere = kernel_memory(0);
-			memcpy(peak->name, name, sizeof(name));
+			strcpy(peak->name, name);
 		}
 		if (fancy) {
 			putchar('\r');
@@ -525,16 +393,16 @@ static void show_peak(const struct peak *peak)
 	printf("   %s%-33s   node 0   node %d%s\n", DIM, "MB, when it had most:",
 	       device, PLAIN);
 	snprintf(what, sizeof(what), "its own memory (%.12s)", peak->name);
-	row(what, where->anon_system / 256.0, where->anon_device / 256.0);
-	row("programs and libraries it maps", where->file_system / 256.0,
-	    where->file_device / 256.0);
+	row(what, where->anon_elsewhere / 256.0, where->anon_there / 256.0);
+	row("programs and libraries it maps", where->file_elsewhere / 256.0,
+	    where->file_there / 256.0);
 	row("page cache, all of it", a->cache / 1024.0, b->cache / 1024.0);
 	row("page tables, kernel stacks", (a->page_tables + a->stacks) / 1024.0,
 	    (b->page_tables + b->stacks) / 1024.0);
 	row("slab", a->slab / 1024.0, b->slab / 1024.0);
-	check(where->anon_device > 1024 && !where->anon_system,
+	check(where->anon_there > 1024 && !where->anon_elsewhere,
 	      "all of its own memory was on node %d", device);
-	check(!where->file_device && !b->cache && !b->page_tables &&
+	check(!where->file_there && !b->cache && !b->page_tables &&
 	      !b->stacks && !b->slab, "nothing of the kernel's was");
 }
 
