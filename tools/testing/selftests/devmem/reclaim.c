@@ -31,6 +31,7 @@
 #include "../kselftest_harness.h"
 
 #define SIZE	(8 * MIB)
+#define PATIENCE	400	/* seconds; a debug kernel is slow */
 #define PAGES	((long)(SIZE / PAGE))
 
 FIXTURE(device)
@@ -172,7 +173,7 @@ static void read_line(const char *path, char *line, int size)
 		fclose(f);
 }
 
-TEST_F(device, setting)
+TEST_F_TIMEOUT(device, setting, PATIENCE)
 {
 	const char *file = "device_coherent/make_room";
 	char line[64];
@@ -200,7 +201,7 @@ static size_t share(size_t size)
 	return size / 4 * 3;
 }
 
-TEST_F(device, off_refuses)
+TEST_F_TIMEOUT(device, off_refuses, PATIENCE)
 {
 	long refused = counter(self->dev[0], "coherent_refused");
 	long displaced = counter(self->dev[0], "coherent_displaced");
@@ -220,7 +221,7 @@ TEST_F(device, off_refuses)
 	EXPECT_EQ(kills, vm_event("oom_kill"));
 }
 
-TEST_F(device, move_makes_room)
+TEST_F_TIMEOUT(device, move_makes_room, PATIENCE)
 {
 	long displaced = counter(self->dev[0], "coherent_displaced");
 	long out = counter(self->dev[0], "coherent_moved_out");
@@ -247,7 +248,7 @@ TEST_F(device, move_makes_room)
 }
 
 /* The one that asks is in the way itself: both write all of theirs, for long */
-TEST_F_TIMEOUT(device, move_both_busy, 180)
+TEST_F_TIMEOUT(device, move_both_busy, PATIENCE)
 {
 	pid_t pid[2];
 	int i, status;
@@ -279,7 +280,7 @@ TEST_F_TIMEOUT(device, move_both_busy, 180)
 	}
 }
 
-TEST_F(device, move_huge_page)
+TEST_F_TIMEOUT(device, move_huge_page, PATIENCE)
 {
 	long before = vm_event("thp_fault_alloc");
 	struct tenant cold;
@@ -301,7 +302,7 @@ TEST_F(device, move_huge_page)
 }
 
 /* move_pages(2) asks as a fault does. */
-TEST_F(device, move_pages_makes_room)
+TEST_F_TIMEOUT(device, move_pages_makes_room, PATIENCE)
 {
 	char *p = map_anon(SIZE);
 	struct tenant cold;
@@ -320,7 +321,7 @@ TEST_F(device, move_pages_makes_room)
 	munmap(p, SIZE);
 }
 
-TEST_F(device, swap_makes_room)
+TEST_F_TIMEOUT(device, swap_makes_room, PATIENCE)
 {
 	long evicted = counter(self->dev[0], "coherent_evicted");
 	long displaced = counter(self->dev[0], "coherent_displaced");
@@ -383,7 +384,7 @@ static int fill_beyond_limit(int limit_mib, unsigned long mask)
 	return status;
 }
 
-TEST_F(device, cgroup_limit)
+TEST_F_TIMEOUT(device, cgroup_limit, PATIENCE)
 {
 	long evicted = counter(self->dev[0], "coherent_evicted");
 	long out = counter(self->dev[0], "coherent_moved_out");
@@ -406,7 +407,7 @@ TEST_F(device, cgroup_limit)
 }
 
 /* Control: where it can't be swapped, the limit is enforced as ever. */
-TEST_F(device, cgroup_limit_without_swap)
+TEST_F_TIMEOUT(device, cgroup_limit_without_swap, PATIENCE)
 {
 	int status = fill_beyond_limit(32, self->d1);
 
@@ -416,7 +417,7 @@ TEST_F(device, cgroup_limit_without_swap)
 	cg_leave();
 }
 
-TEST_F(device, cgroup_reclaim)
+TEST_F_TIMEOUT(device, cgroup_reclaim, PATIENCE)
 {
 	char *p = map_anon(SIZE);
 
@@ -482,7 +483,7 @@ static pid_t first_victim(unsigned long mask, size_t size, pid_t *second)
 	return victim;
 }
 
-TEST_F_TIMEOUT(device, oom_victim, 120)
+TEST_F_TIMEOUT(device, oom_victim, PATIENCE)
 {
 	pid_t small, victim;
 
@@ -528,7 +529,7 @@ static void expect_counts(struct __test_metadata *_metadata, int nid,
 		EXPECT_EQ(0, now.n[i] - before->n[i]);
 }
 
-TEST_F(device, counters)
+TEST_F_TIMEOUT(device, counters, PATIENCE)
 {
 	struct counts one, two, sys;
 	char *p = map_anon(SIZE);
@@ -554,7 +555,7 @@ TEST_F(device, counters)
 }
 
 /* A run of contiguous pages makes others move, on the device if they can. */
-TEST_F(device, contiguous_displaces)
+TEST_F_TIMEOUT(device, contiguous_displaces, PATIENCE)
 {
 	struct tenant cold;
 	struct counts one;
@@ -597,7 +598,7 @@ static long count_lines(const char *path, const char *text)
 	return n;
 }
 
-TEST_F(device, trace_events)
+TEST_F_TIMEOUT(device, trace_events, PATIENCE)
 {
 	const char *events = TRACING "/events/device_coherent/enable";
 	char *p = map_anon(SIZE);
