@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -97,6 +98,8 @@ FIXTURE(nodes)
 FIXTURE_SETUP(nodes)
 {
 	clean_up();
+	/* Where there is little memory, the default is "never". */
+	write_text("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
 	if (!find_nodes(&self->n) || getuid())
 		SKIP(return, "needs root, two system nodes and two device nodes");
 	self->s0 = NODE(self->n.s0);
@@ -812,14 +815,15 @@ static long free_pages(int nid)
 	return node_pages(nid, &pages) ? pages.free + pages.pcp : 0;
 }
 
-/*
- * More than a node has. In huge pages where that goes, since it is a lot; a
- * byte in each page tells whether they are there.
- */
-static char *map_more(size_t size)
+static char *map_large(size_t size)
 {
-	char *p = map_pages(size + HUGE, MAP_PRIVATE | MAP_ANONYMOUS |
-			    MAP_NORESERVE, -1);
+	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+}
+
+/* In huge pages, as far as there are any */
+static char *map_large_huge(size_t size)
+{
+	char *p = map_large(size + HUGE);
 
 	if (!p)
 		return NULL;
@@ -832,7 +836,7 @@ static char *map_more(size_t size)
 TEST_F(nodes, next_device)
 {
 	size_t size = node_bytes(self->n.d1) + 4 * MIB;
-	char *p = map_more(size);
+	char *p = map_large(size);
 	long count[MAX_NODES + 1];
 
 	ASSERT_NE(NULL, p);
@@ -844,13 +848,40 @@ TEST_F(nodes, next_device)
 	EXPECT_TRUE(intact(p, size, 1));
 }
 
+static void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+/* Huge pages that wait on a list of another CPU are there as well. */
+TEST_F(nodes, last_huge_page)
+{
+	size_t size = node_bytes(self->n.d1);
+	char *p = map_large_huge(size);
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, self->d1, 0));
+	run_on(1);
+	fill_pages(p, 8 * HUGE, 1);
+	ASSERT_EQ(0, madvise(p, 8 * HUGE, MADV_DONTNEED));
+	run_on(0);
+	fill_pages(p, size, 1);
+	EXPECT_EQ((long)(size / 1024), smaps_kb(p, "AnonHugePages"));
+	EXPECT_EQ((long)(size / PAGE), on_node(p, size, self->n.d1));
+	EXPECT_TRUE(intact(p, size, 1));
+}
+
 /* A literal mask: the system node that it names, then the device. */
 TEST_F(nodes, literal_overflow)
 {
 	const int mode = MPOL_BIND | MPOL_F_STATIC_NODES;
 	long kills = vm_event("oom_kill"), count[MAX_NODES + 1];
 	size_t size = free_pages(self->n.s1) / 512 * HUGE + 16 * MIB;
-	char *p = map_more(size);
+	char *p = map_large_huge(size);
 
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, mbind_nodes(p, size, mode, self->s1 | self->d1, 0));
@@ -1389,6 +1420,7 @@ static bool pool_has(const struct nodes *n)
 TEST_F(hugetlb, pool)
 {
 	char *p, *q;
+	int status;
 
 	ASSERT_EQ(0, write_text("/proc/sys/vm/nr_hugepages", "4"));
 	ASSERT_EQ(4, read_number("/proc/sys/vm/nr_hugepages"));
@@ -1408,7 +1440,10 @@ TEST_F(hugetlb, pool)
 	/* They can't be moved there, either. */
 	EXPECT_NE(0, mbind_nodes(q, HUGE, MPOL_BIND, NODE(self->n.d2),
 				 MPOL_MF_MOVE | MPOL_MF_STRICT));
-	EXPECT_NE(0, move(p, PAGE, self->n.d2, NULL));
+	status = 0;
+	move(p, PAGE, self->n.d2, &status);
+	EXPECT_GT(0, status);
+	EXPECT_EQ(0, on_node(p, HUGE, self->n.d2));
 	EXPECT_TRUE(intact(p, HUGE, 1));
 	EXPECT_TRUE(intact(q, HUGE, 2));
 	EXPECT_FALSE(pool_has(&self->n));

@@ -251,6 +251,8 @@ static void clean_up(void)
 FIXTURE_SETUP(kind)
 {
 	clean_up();
+	/* Where there is little memory, the default is "never". */
+	write_text(THP "enabled", "madvise");
 	if (variant->huge)
 		size = HUGE;
 	if (!find_nodes(&self->n) || getuid())
@@ -698,6 +700,7 @@ FIXTURE_SETUP(size)
 	char path[128];
 
 	size = HUGE;
+	write_text(THP "enabled", "madvise");
 	if (!find_nodes(&self->n) || getuid())
 		SKIP(return, "needs root, two system nodes and two device nodes");
 	snprintf(path, sizeof(path), THP "hugepages-%dkB", variant->kb);
