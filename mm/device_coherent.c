@@ -15,6 +15,7 @@
  */
 #define pr_fmt(fmt) "device_coherent: " fmt
 
+#include <linux/cpuset.h>
 #include <linux/crash_dump.h>
 #include <linux/device.h>
 #include <linux/device_coherent.h>
@@ -23,6 +24,7 @@
 #include <linux/kstrtox.h>
 #include <linux/list.h>
 #include <linux/memblock.h>
+#include <linux/memcontrol.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mempolicy.h>
@@ -352,6 +354,28 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 	return folio;
 }
 
+/*
+ * From a policy's devices, as far as the task's cpuset has them: those are left
+ * in @devices. A policy that names nodes outside of the cpuset and no others
+ * means nothing, as everywhere; that happens while the cpuset changes.
+ */
+static struct folio *alloc_allowed(gfp_t gfp, unsigned int order, int nid,
+				   const struct mempolicy *pol,
+				   nodemask_t *devices)
+{
+	struct folio *folio;
+	unsigned int cookie;
+
+	do {
+		cookie = read_mems_allowed_begin();
+		*devices = policy_devices(pol);
+		nodes_and(*devices, *devices, cpuset_current_mems_allowed);
+		folio = alloc_from_devices(gfp, order, nid, *devices);
+	} while (unlikely(!folio && read_mems_allowed_retry(cookie)));
+
+	return folio;
+}
+
 /**
  * device_coherent_alloc_mpol - a user page for a policy that reaches a device
  * @gfp: mask of the request, without the flag
@@ -378,8 +402,8 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	if (!nodes_empty(system))
 		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
 
-	folio = alloc_from_devices(gfp, order, nid, devices);
-	if (folio || pol->mode == MPOL_BIND)
+	folio = alloc_allowed(gfp, order, nid, pol, &devices);
+	if (folio || (pol->mode == MPOL_BIND && !nodes_empty(devices)))
 		return folio;
 
 	return __folio_alloc_noprof(gfp, order, nid, NULL);
@@ -475,12 +499,16 @@ bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
  * The allocation that a fault needed failed. If that is because the devices of
  * a strict policy are full, the task gets SIGBUS, as for a hugetlb pool that is
  * used up: no OOM killer could help, and retrying the fault would never end.
+ * If it isn't, because of somebody who freed a page or of a cpuset that changed
+ * just then, the fault is to be taken again; VM_FAULT_OOM does so with a
+ * complaint. The state that the OOM of a memory cgroup left is for the caller.
  */
 vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 				   unsigned long address, vm_fault_t ret)
 {
 	struct mempolicy *pol;
 	struct folio *folio;
+	nodemask_t devices;
 	pgoff_t ilx;
 
 	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
@@ -488,13 +516,14 @@ vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 
 	pol = get_vma_policy(vma, address, 0, &ilx);
 	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
-		folio = alloc_from_devices(GFP_HIGHUSER_MOVABLE, 0,
-					   first_node(pol->nodes),
-					   policy_devices(pol));
+		folio = alloc_allowed(GFP_HIGHUSER_MOVABLE, 0,
+				      first_node(pol->nodes), pol, &devices);
 		if (folio)
 			folio_put(folio);
-		else
+		if (!folio && !nodes_empty(devices))
 			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
+		else if (!task_in_memcg_oom(current))
+			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
 	}
 	mpol_cond_put(pol);
 

@@ -620,7 +620,7 @@ FIXTURE_VARIANT_ADD(literal, mixed_many) {
 };
 
 FIXTURE_VARIANT_ADD(literal, mixed_preferred) {
-	MPOL_PREFERRED, S1 | D1, 0, 8, 0, 0
+	MPOL_PREFERRED, S0 | D1, 8, 0, 0, 0
 };
 
 FIXTURE_VARIANT_ADD(literal, balancing_bind) {
@@ -857,7 +857,10 @@ static void run_on(int cpu)
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
-/* Huge pages that wait on a list of another CPU are there as well. */
+/*
+ * Pages that wait on a list of another CPU are there as well. As huge pages they
+ * may not be: a request for one that must not retry doesn't collect them.
+ */
 TEST_F(nodes, last_huge_page)
 {
 	size_t size = node_bytes(self->n.d1);
@@ -870,7 +873,7 @@ TEST_F(nodes, last_huge_page)
 	ASSERT_EQ(0, madvise(p, 8 * HUGE, MADV_DONTNEED));
 	run_on(0);
 	fill_pages(p, size, 1);
-	EXPECT_EQ((long)(size / 1024), smaps_kb(p, "AnonHugePages"));
+	EXPECT_GE(smaps_kb(p, "AnonHugePages"), (long)((size - 8 * HUGE) / 1024));
 	EXPECT_EQ((long)(size / PAGE), on_node(p, size, self->n.d1));
 	EXPECT_TRUE(intact(p, size, 1));
 }
