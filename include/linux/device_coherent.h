@@ -384,6 +384,20 @@ static inline struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
 	return NULL;
 }
 
+/* The one node that is preferred, of a mask that is literal or not */
+static inline int device_coherent_preferred(const nodemask_t *nodes,
+					    bool literal)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	nodemask_t system;
+
+	nodes_andnot(system, *nodes, node_states[N_DEVICE_COHERENT]);
+	if (!literal && !nodes_empty(system))
+		return first_node(system);
+#endif
+	return first_node(*nodes);
+}
+
 /* A relative mask counts system nodes, as long as there are any. */
 static inline const nodemask_t *device_coherent_relative(const nodemask_t *rel,
 							 nodemask_t *system)

@@ -620,7 +620,7 @@ FIXTURE_VARIANT_ADD(literal, mixed_many) {
 };
 
 FIXTURE_VARIANT_ADD(literal, mixed_preferred) {
-	MPOL_PREFERRED, S0 | D1, 8, 0, 0, 0
+	MPOL_PREFERRED, S1 | D1, 0, 8, 0, 0
 };
 
 FIXTURE_VARIANT_ADD(literal, balancing_bind) {
