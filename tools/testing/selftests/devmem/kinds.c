@@ -888,6 +888,26 @@ TEST_F(size, collapsed)
 	EXPECT_EQ(N, folio_pages(p));
 }
 
+TEST_F(size, shared_collapsed)
+{
+	char *p = map_huge_file(size, make_fd());
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, size, MADV_HUGEPAGE));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, NODE(self->n.d1), 0));
+	fill_pages(p, size, 9);
+	/* A page elsewhere, and it's no huge page of the device. */
+	if (variant->kb < 2048) {
+		ASSERT_EQ(0, move(p, variant->kb * 1024L, self->n.s0, NULL));
+		EXPECT_NE(0, madvise(p, size, MADV_COLLAPSE));
+		EXPECT_TRUE(intact(p, size, 9));
+		ASSERT_EQ(0, move(p, variant->kb * 1024L, self->n.d1, NULL));
+	}
+	EXPECT_EQ(0, madvise(p, size, MADV_COLLAPSE));
+	EXPECT_TRUE(placed(p, size, self->n.d1, 9));
+	EXPECT_EQ(N, folio_pages(p));
+}
+
 /* -- userfaultfd ------------------------------------------------------------ */
 
 FIXTURE(uffd)
