@@ -347,12 +347,6 @@ memhog_and_migspeed() {
 	grep -q " N$S0=1000 " "$WORK/speed" || fail "$(<"$WORK/speed")"
 }
 
-# Debian has none of it; others do.
-numademo_runs() {
-	type -P numademo >/dev/null || skip "no numademo"
-	numademo -t 4M memset >"$WORK/demo" || fail "$(tail -n 5 "$WORK/demo")"
-}
-
 a_full_device() {
 	local rc=0 kills placed
 
@@ -386,5 +380,5 @@ all_given_back() {
 ALL=(hardware show device_masks nearest_of_two preferred_many
      weighted_interleave mixed_masks refusals shared_memory
      migratepages_there_and_back numastat_of_process numastat_tables
-     memhog_and_migspeed numademo_runs a_full_device all_given_back)
+     memhog_and_migspeed a_full_device all_given_back)
 run_tests "${@:-${ALL[@]}}"

@@ -19,8 +19,8 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
 
 STATE=$1
-SWAP_MB=48
-LOAD_MB=192
+SWAP_MB=64
+LOAD_MB=164
 PASSES=3
 TASK=$DEVMEM_DIR/pressure_task
 read -ra NODES <<<"$(device_nodes)"

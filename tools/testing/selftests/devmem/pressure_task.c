@@ -4,9 +4,10 @@
  * pressure, those that hold memory, and one that is busy on device nodes. Each
  * keeps its text in memory, so that it does nothing but what it is told.
  *
- *	pressure_task load FILE MB PASSES	reads FILE, then writes MB of
- *						memory PASSES times; prints by
- *						how much /proc/vmstat changed
+ *	pressure_task load FILE MB PASSES	reads FILE, writes MB of memory
+ *						PASSES times while it reads on;
+ *						prints by how much /proc/vmstat
+ *						changed
  *	pressure_task hold NAME MB NODE MB	holds memory under that name, the
  *						second part on NODE (0 MB: none,
  *						-1: all that it can get)
@@ -90,23 +91,39 @@ static void snapshot(long *values)
 	values[NR_EVENTS] = vm_events("allocstall_");
 }
 
+/* To the end of the file, and from there again */
+static void read_on(int fd, size_t size)
+{
+	static char buffer[64 << 10];
+
+	while (size >= sizeof(buffer)) {
+		if (read(fd, buffer, sizeof(buffer)) <= 0 &&
+		    lseek(fd, 0, SEEK_SET))
+			die("lseek");
+		size -= sizeof(buffer);
+	}
+}
+
 static void load(const char *file, size_t size, int passes)
 {
-	static char buffer[128 << 10];
 	long before[NR_EVENTS + 1], after[NR_EVENTS + 1];
 	int fd = open(file, O_RDONLY), pass, i;
+	size_t at;
 	char *p;
 
 	if (fd < 0)
 		die(file);
 	snapshot(before);
-	while (read(fd, buffer, sizeof(buffer)) > 0)
-		;
-	close(fd);
+	read_on(fd, size);
 	p = map(size);
-	for (pass = 0; pass < passes; pass++)
-		touch(p, size, pass);
+	for (pass = 0; pass < passes; pass++) {
+		for (at = 0; at < size; at += MIB) {
+			touch(p + at, MIB, pass);
+			read_on(fd, MIB / 2);
+		}
+	}
 	snapshot(after);
+	close(fd);
 	for (i = 0; i < NR_EVENTS; i++)
 		printf("%s %ld\n", events[i], after[i] - before[i]);
 	printf("allocstall %ld\n", after[i] - before[i]);
@@ -187,7 +204,7 @@ static void busy(size_t size, int nid1, int nid2)
 			if (move_pages(0, CHUNK, pages, nodes, status,
 				       MPOL_MF_MOVE) < 0)
 				die("move_pages");
-			usleep(2000);
+			usleep(50000);
 		}
 	}
 }
