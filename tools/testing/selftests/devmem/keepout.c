@@ -1671,9 +1671,9 @@ TEST_F(out, tracking)
 		EXPECT_EQ(8, pwrite(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(1UL, word >> pfn % 64 & 1);
+		/* Looking at it again may go by the TLB, and leave no mark. */
 		EXPECT_TRUE(intact(p, 64 * PAGE, 1));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
-		EXPECT_EQ(0UL, word >> pfn % 64 & 1);
 		close(fd);
 	}
 	EXPECT_TRUE(same_frames(p, 64 * PAGE, at));

@@ -173,6 +173,7 @@ stress() {
 
 # Only programs can be bound, not functions.
 export -f stress
+export WORK
 
 stress_memory() {
 	on_device 16384 bash -c 'stress vm mmap malloc memfd shm shm-sysv'

@@ -26,10 +26,9 @@ standing() {
 expect_fits() {
 	local longest
 
-	longest=$(LC_ALL=C.UTF-8 awk -v RS='[\r\n]' '
-		{ gsub(/\033\[[0-9;]*m/, "") }
-		length($0) > n { n = length($0) }
-		END { print n + 0 }' "$OUT")
+	# Columns, not bytes: awk can't tell them apart.
+	longest=$(tr '\r' '\n' <"$OUT" | sed 's/\x1b\[[0-9;]*m//g' |
+		LC_ALL=C.UTF-8 wc -L)
 	echo "# longest line: $longest"
 	((longest <= $1)) || fail "the output is wider than $1 columns"
 }
