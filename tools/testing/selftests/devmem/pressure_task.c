@@ -165,11 +165,13 @@ static void hold(const char *name, size_t size, int nid, long there)
 	char *p;
 
 	prctl(PR_SET_NAME, name);
-	p = map(size);
-	touch(p, size, 1);
-	/* What the system has to do without: not swapped out, so that it counts */
-	if (mlock(p, size))
-		die("mlock");
+	if (size) {
+		p = map(size);
+		touch(p, size, 1);
+		/* What the system has to do without: never swapped out */
+		if (mlock(p, size))
+			die("mlock");
+	}
 	if (there < 0) {
 		printf("held %zu\n", fill(nid) / PAGE);
 	} else if (there) {
