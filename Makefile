@@ -2,13 +2,13 @@
 # Entry points; 'make help' lists them. The work is done by scripts/.
 
 # Handed to the scripts when given on the command line or in the environment.
-export LINUX KERNEL TESTS PATCH BUILD V
+export LINUX KERNEL TESTS PATCH BUILD V PATIENCE
 
 # The scripts run make themselves, with as many jobs as there are CPUs.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
-.PHONY: help run check check-series check-off series refresh discard lint
+.PHONY: help run check check-docs check-upstream check-series check-off series refresh discard lint
 .PHONY: kernel stock debug off selftests source tree deps clean distclean
 
 help:
@@ -27,6 +27,9 @@ help:
 	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
 	@echo '                    (BUILD=1: compile after each, option on and off; takes long)'
 	@echo 'make check-off      prove that with the option off every object has the same machine code'
+	@echo 'make check-docs     build our documentation pages, and fail on any warning about them'
+	@echo 'make check-upstream run the kernel'"'"'s own mm tests on stock and patched, print what differs'
+	@echo '                    (about 20 minutes; TESTS="NAME ...", PATIENCE=N on a slow machine)'
 	@echo 'make lint           shellcheck, kernel-doc, sparse, W=1'
 	@echo
 	@echo 'make clean          remove kernels and tests built so far, keep the sources'
@@ -56,6 +59,9 @@ run:
 check:
 	@scripts/check
 
+check-upstream:
+	@scripts/check-upstream
+
 series: deps
 	@scripts/series make
 
@@ -75,9 +81,12 @@ discard:
 lint:
 	@scripts/lint
 
+check-docs:
+	@scripts/check-docs
+
 clean:
 	rm -rf build/stock/o-* build/linux/o-* build/series-tree build/series build/series-check
-	rm -rf build/selftests build/selftests-obj build/vm build/logs
+	rm -rf build/selftests build/selftests-obj build/upstream build/vm build/logs
 
 distclean:
 	@edits=$$(scripts/tree edits) && if [ -n "$$edits" ]; then \

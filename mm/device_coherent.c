@@ -15,6 +15,7 @@
  */
 #define pr_fmt(fmt) "device_coherent: " fmt
 
+#include <linux/cpuset.h>
 #include <linux/crash_dump.h>
 #include <linux/device.h>
 #include <linux/device_coherent.h>
@@ -23,6 +24,7 @@
 #include <linux/kstrtox.h>
 #include <linux/list.h>
 #include <linux/memblock.h>
+#include <linux/memcontrol.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mempolicy.h>
@@ -44,6 +46,8 @@
 
 #include <asm/numa.h>
 #include <asm/sections.h>
+
+#include "internal.h"
 
 #include <trace/events/migrate.h>
 #define CREATE_TRACE_POINTS
@@ -289,33 +293,36 @@ static gfp_t gfp_without_effort(gfp_t gfp)
 	return (gfp & ~(__GFP_DIRECT_RECLAIM | __GFP_NOFAIL)) | __GFP_NOWARN;
 }
 
-/* The policy's system nodes, for a mask that doesn't name devices literally */
-static struct folio *alloc_from_system(gfp_t gfp, unsigned int order,
-				       const struct mempolicy *pol,
-				       nodemask_t *nodes, pgoff_t ilx, int nid)
+/**
+ * device_coherent_alloc_system - a user page by a policy, devices passed over
+ * @gfp: mask of the request, without the flag
+ * @order: order of the folio
+ * @pol: the policy, with a system node among its nodes
+ * @ilx: interleave index
+ * @nid: the local node
+ *
+ * As by a policy that names the system nodes of @pol and no other.
+ *
+ * Context: As @gfp says; the caller holds what keeps @pol alive.
+ * Return: the folio, or NULL.
+ */
+struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+					   const struct mempolicy *pol,
+					   pgoff_t ilx, int nid)
 {
-	struct folio *folio;
+	struct mempolicy system = {
+		.mode = pol->mode,
+		.flags = pol->flags,
+		.home_node = pol->home_node,
+	};
 
-	if (!node_isset(nid, *nodes) &&
-	    (pol->mode == MPOL_INTERLEAVE ||
-	     pol->mode == MPOL_WEIGHTED_INTERLEAVE)) {
-		int i = ilx % nodes_weight(*nodes);
+	nodes_andnot(system.nodes, pol->nodes, node_states[N_DEVICE_COHERENT]);
+	if (node_is_device_coherent(system.home_node))
+		system.home_node = NUMA_NO_NODE;
 
-		nid = first_node(*nodes);
-		while (i--)
-			nid = next_node(nid, *nodes);
-	}
-	if (pol->mode == MPOL_BIND)
-		return __folio_alloc_noprof(gfp, order, nid, nodes);
-
-	if (pol->mode == MPOL_PREFERRED_MANY) {
-		folio = __folio_alloc_noprof(gfp_without_effort(gfp), order,
-					     nid, nodes);
-		if (folio)
-			return folio;
-	}
-
-	return __folio_alloc_noprof(gfp, order, nid, NULL);
+	return page_rmappable_folio(alloc_pages_mpol_noprof(gfp | __GFP_COMP,
+							    order, &system,
+							    ilx, nid));
 }
 
 /* Some of the policy's nodes are devices, named literally: as the mode says. */
@@ -331,6 +338,8 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 		if (node_is_device_coherent(nid))
 			folio = alloc_from_devices(gfp, order, nid,
 						   nodemask_of_node(nid));
+		else
+			folio = __folio_alloc_noprof(gfp, order, nid, NULL);
 	} else {
 		/* Nearest first, without effort; then the rest */
 		if (!node_is_device_coherent(nid))
@@ -340,13 +349,35 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 			folio = alloc_from_devices(gfp, order, nid, devices);
 	}
 	if (!folio)
-		folio = alloc_from_system(gfp, order, pol, system, ilx, nid);
+		folio = device_coherent_alloc_system(gfp, order, pol, ilx, nid);
+
+	return folio;
+}
+
+/*
+ * From a policy's devices, as far as the task's cpuset has them: those are left
+ * in @devices. A policy that names nodes outside of the cpuset and no others
+ * means nothing, as everywhere; that happens while the cpuset changes.
+ */
+static struct folio *alloc_allowed(gfp_t gfp, unsigned int order, int nid,
+				   const struct mempolicy *pol,
+				   nodemask_t *devices)
+{
+	struct folio *folio;
+	unsigned int cookie;
+
+	do {
+		cookie = read_mems_allowed_begin();
+		*devices = policy_devices(pol);
+		nodes_and(*devices, *devices, cpuset_current_mems_allowed);
+		folio = alloc_from_devices(gfp, order, nid, *devices);
+	} while (unlikely(!folio && read_mems_allowed_retry(cookie)));
 
 	return folio;
 }
 
 /**
- * device_coherent_alloc_mpol - a user page for a policy that names a device
+ * device_coherent_alloc_mpol - a user page for a policy that reaches a device
  * @gfp: mask of the request, without the flag
  * @order: order of the folio
  * @pol: the policy
@@ -354,7 +385,7 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
  * @nid: the node that the policy would start with
  *
  * A policy reaches its device nodes when it names no other, or when its mask is
- * literal (MPOL_F_STATIC_NODES). Otherwise they are passed over.
+ * literal (MPOL_F_STATIC_NODES).
  *
  * Context: As @gfp says; the caller holds what keeps @pol alive.
  * Return: the folio, or NULL.
@@ -368,27 +399,25 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	struct folio *folio;
 
 	nodes_andnot(system, pol->nodes, devices);
-	if (nodes_empty(system)) {
-		folio = alloc_from_devices(gfp, order, nid, devices);
-		if (folio || pol->mode == MPOL_BIND)
-			return folio;
-		return __folio_alloc_noprof(gfp, order, nid, NULL);
-	}
-
-	if (pol->flags & MPOL_F_STATIC_NODES)
+	if (!nodes_empty(system))
 		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
 
-	return alloc_from_system(gfp, order, pol, &system, ilx, nid);
+	folio = alloc_allowed(gfp, order, nid, pol, &devices);
+	if (folio || (pol->mode == MPOL_BIND && !nodes_empty(devices)))
+		return folio;
+
+	return __folio_alloc_noprof(gfp, order, nid, NULL);
 }
 
 /*
  * Anonymous and shmem pages go to a device. The page cache is everybody's, and
  * the next reader didn't ask; nor did those who share a page that KSM merged.
+ * Huge pages of a pool have none there.
  */
 bool __device_coherent_can_hold(const struct folio *folio)
 {
 	return (folio_test_anon(folio) || folio_test_swapbacked(folio)) &&
-	       !folio_test_ksm(folio);
+	       !folio_test_ksm(folio) && !folio_test_hugetlb(folio);
 }
 
 struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
@@ -470,12 +499,16 @@ bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
  * The allocation that a fault needed failed. If that is because the devices of
  * a strict policy are full, the task gets SIGBUS, as for a hugetlb pool that is
  * used up: no OOM killer could help, and retrying the fault would never end.
+ * If it isn't, because of somebody who freed a page or of a cpuset that changed
+ * just then, the fault is to be taken again; VM_FAULT_OOM does so with a
+ * complaint. The state that the OOM of a memory cgroup left is for the caller.
  */
 vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 				   unsigned long address, vm_fault_t ret)
 {
 	struct mempolicy *pol;
 	struct folio *folio;
+	nodemask_t devices;
 	pgoff_t ilx;
 
 	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
@@ -483,13 +516,14 @@ vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 
 	pol = get_vma_policy(vma, address, 0, &ilx);
 	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
-		folio = alloc_from_devices(GFP_HIGHUSER_MOVABLE, 0,
-					   first_node(pol->nodes),
-					   policy_devices(pol));
+		folio = alloc_allowed(GFP_HIGHUSER_MOVABLE, 0,
+				      first_node(pol->nodes), pol, &devices);
 		if (folio)
 			folio_put(folio);
-		else
+		if (!folio && !nodes_empty(devices))
 			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
+		else if (!task_in_memcg_oom(current))
+			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
 	}
 	mpol_cond_put(pol);
 
@@ -564,8 +598,14 @@ void __device_coherent_migrated(const struct folio *src,
 	}
 }
 
-void __device_coherent_evicted(int nid, unsigned long nr_pages)
+void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
+			       const struct reclaim_stat *stat)
 {
+	unsigned long nr_pages = nr_reclaimed - stat->nr_demoted;
+
+	if (!nr_pages)
+		return;
+
 	count_pages(nid, COHERENT_EVICTED, nr_pages);
 	trace_device_coherent_evicted(nid, nr_pages);
 }

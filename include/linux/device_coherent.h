@@ -27,6 +27,7 @@ struct folio;
 struct mempolicy;
 struct numa_meminfo;
 struct page;
+struct reclaim_stat;
 struct seq_file;
 struct task_struct;
 struct vm_area_struct;
@@ -269,6 +270,9 @@ bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp);
 struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 					 const struct mempolicy *pol,
 					 pgoff_t ilx, int nid);
+struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+					   const struct mempolicy *pol,
+					   pgoff_t ilx, int nid);
 bool __device_coherent_only(const struct mempolicy *pol);
 bool __device_coherent_can_hold(const struct folio *folio);
 struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
@@ -284,6 +288,13 @@ vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 static inline struct folio *
 device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 			   const struct mempolicy *pol, pgoff_t ilx, int nid)
+{
+	return NULL;
+}
+
+static inline struct folio *
+device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+			     const struct mempolicy *pol, pgoff_t ilx, int nid)
 {
 	return NULL;
 }
@@ -371,6 +382,20 @@ static inline struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
 		return __device_coherent_stay(src, gfp, order);
 #endif
 	return NULL;
+}
+
+/* The one node that is preferred, of a mask that is literal or not */
+static inline int device_coherent_preferred(const nodemask_t *nodes,
+					    bool literal)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	nodemask_t system;
+
+	nodes_andnot(system, *nodes, node_states[N_DEVICE_COHERENT]);
+	if (!literal && !nodes_empty(system))
+		return first_node(system);
+#endif
+	return first_node(*nodes);
 }
 
 /* A relative mask counts system nodes, as long as there are any. */
@@ -470,7 +495,8 @@ int device_coherent_demotion_node(int nid);
 void __device_coherent_migrated(const struct folio *src,
 				const struct folio *dst,
 				enum migrate_reason reason);
-void __device_coherent_evicted(int nid, unsigned long nr_pages);
+void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
+			       const struct reclaim_stat *stat);
 unsigned long __device_coherent_rss(struct task_struct *task);
 bool device_coherent_owns(u64 addr);
 #else
@@ -521,11 +547,13 @@ static inline void device_coherent_migrated(const struct folio *src,
 }
 
 /* Likewise pages that were reclaimed from a node */
-static inline void device_coherent_evicted(int nid, unsigned long nr_pages)
+static inline void device_coherent_evicted(const pg_data_t *pgdat,
+					   unsigned long nr_reclaimed,
+					   const struct reclaim_stat *stat)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (nr_pages && node_is_device_coherent(nid))
-		__device_coherent_evicted(nid, nr_pages);
+	if (node_is_device_coherent(pgdat->node_id))
+		__device_coherent_evicted(pgdat->node_id, nr_reclaimed, stat);
 #endif
 }
 

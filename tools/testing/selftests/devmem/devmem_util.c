@@ -1,18 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "devmem_util.h"
+
+/* Bits of /proc/kpageflags and /proc/PID/pagemap */
+#define KPF_COMPOUND_TAIL	16
+#define PAGEMAP_PRESENT		0x8000000000000000UL
+#define PAGEMAP_PFN		0x007fffffffffffffUL
 
 #define TESTMOD		"/sys/kernel/debug/device_coherent_test/command"
 
@@ -77,6 +87,20 @@ int system_nodes(int *ids)
 	return n;
 }
 
+bool find_nodes(struct nodes *nodes)
+{
+	int dev[MAX_NODES], sys[MAX_NODES];
+
+	if (device_nodes(dev) < 2 || system_nodes(sys) < 2)
+		return false;
+	nodes->d1 = dev[0];
+	nodes->d2 = dev[1];
+	nodes->s0 = sys[0];
+	nodes->s1 = sys[1];
+
+	return true;
+}
+
 /* Counters are kept for each CPU and folded now and then: do it now. */
 static void refresh(void)
 {
@@ -134,10 +158,28 @@ long node_used(int nid)
 	do {
 		before = now;
 		node_pages(nid, &now);
+		if (now.managed == now.free + now.pcp)
+			break;
 	} while ((now.pcp != before.pcp || now.free != before.free) &&
 		 ++i < 200);
 
 	return now.managed - now.free - now.pcp;
+}
+
+long node_left(int nid)
+{
+	long used = 0;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		used = node_used(nid);
+		if (!used)
+			break;
+		drain_lists();
+		usleep(i * 10000);
+	}
+
+	return used;
 }
 
 size_t node_bytes(int nid)
@@ -167,6 +209,73 @@ static long sum_lines(const char *path, const char *name, bool prefix)
 		fclose(f);
 
 	return sum;
+}
+
+static long read_node_stat(int nid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/vmstat",
+		 nid);
+
+	return sum_lines(path, name, false);
+}
+
+long node_stat(int nid, const char *name)
+{
+	refresh();
+
+	return read_node_stat(nid, name);
+}
+
+/* What it says is there, or on its way, of all kinds of user pages */
+static long node_counted(int nid)
+{
+	static const char * const names[] = {
+		"nr_inactive_anon", "nr_active_anon", "nr_inactive_file",
+		"nr_active_file", "nr_unevictable", "nr_isolated_anon",
+		"nr_isolated_file", "nr_anon_pages", "nr_mapped", "nr_file_pages",
+		"nr_dirty", "nr_writeback", "nr_shmem", "nr_shmem_hugepages",
+		"nr_anon_transparent_hugepages", "nr_swapcached",
+	};
+	long n, sum = 0;
+	size_t i;
+
+	refresh();
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		n = read_node_stat(nid, names[i]);
+		if (n > 0)
+			sum += n;
+	}
+
+	return sum;
+}
+
+long nodes_left(const struct nodes *n)
+{
+	const int nids[] = { n->d1, n->d2, n->s0, n->s1 };
+	long left = 0, now;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		if (i < 2) {
+			now = node_left(nids[i]);
+			if (now)
+				ksft_print_msg("node %d: %ld pages in use\n",
+					       nids[i], now);
+			left += now;
+			now = node_counted(nids[i]);
+		} else {
+			now = node_stat(nids[i], "nr_isolated_anon") +
+			      node_stat(nids[i], "nr_isolated_file");
+		}
+		if (now)
+			ksft_print_msg("node %d: %ld pages counted\n", nids[i],
+				       now);
+		left += now;
+	}
+
+	return left;
 }
 
 long vm_event(const char *name)
@@ -278,6 +387,36 @@ char *map_huge(size_t size)
 	return p ? (char *)start : NULL;
 }
 
+char *map_huge_file(size_t size, int fd)
+{
+	char *p = map_huge(size);
+
+	if (!p)
+		return NULL;
+	p = mmap(p, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* As far below as it takes to be untouched */
+char *take_stack(size_t size)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	char *p = (char *)((here & ~(PAGE - 1)) - size - 64 * PAGE);
+
+	*p = 0;		/* makes the mapping grow */
+	madvise(p, size, MADV_DONTNEED);
+
+	return p;
+}
+
+char *take_heap(size_t size)
+{
+	uintptr_t p = (uintptr_t)sbrk(size + PAGE);
+
+	return (char *)((p + PAGE - 1) & ~(PAGE - 1));
+}
+
 void fill_pages(char *p, size_t size, unsigned int seed)
 {
 	size_t i;
@@ -297,7 +436,7 @@ bool intact(const char *p, size_t size, unsigned int seed)
 	return true;
 }
 
-void where(char *p, size_t size, long *count)
+static void where_others(pid_t pid, char *p, size_t size, long *count)
 {
 	size_t i, n = size / PAGE;
 	void **pages = calloc(n, sizeof(*pages));
@@ -306,7 +445,7 @@ void where(char *p, size_t size, long *count)
 	memset(count, 0, (MAX_NODES + 1) * sizeof(*count));
 	for (i = 0; i < n; i++)
 		pages[i] = p + i * PAGE;
-	if (syscall(SYS_move_pages, 0, n, pages, NULL, status, 0))
+	if (syscall(SYS_move_pages, pid, n, pages, NULL, status, 0))
 		memset(status, -1, n * sizeof(*status));
 	for (i = 0; i < n; i++)
 		count[status[i] >= 0 ? status[i] : NONE]++;
@@ -314,16 +453,26 @@ void where(char *p, size_t size, long *count)
 	free(status);
 }
 
-long on_node(char *p, size_t size, int nid)
+void where(char *p, size_t size, long *count)
+{
+	where_others(0, p, size, count);
+}
+
+long others_on_node(pid_t pid, char *p, size_t size, int nid)
 {
 	long count[MAX_NODES + 1];
 
-	where(p, size, count);
+	where_others(pid, p, size, count);
 
 	return count[nid];
 }
 
-long move(char *p, size_t size, int nid, int *first)
+long on_node(char *p, size_t size, int nid)
+{
+	return others_on_node(0, p, size, nid);
+}
+
+static long do_move(pid_t pid, char *p, size_t size, int nid, int *first)
 {
 	size_t i, n = size / PAGE;
 	void **pages = calloc(n, sizeof(*pages));
@@ -335,7 +484,7 @@ long move(char *p, size_t size, int nid, int *first)
 		pages[i] = p + i * PAGE;
 		nodes[i] = nid;
 	}
-	rc = syscall(SYS_move_pages, 0, n, pages, nodes, status,
+	rc = syscall(SYS_move_pages, pid, n, pages, nodes, status,
 		     MPOL_MF_MOVE);
 	if (rc < 0)
 		rc = -errno;
@@ -346,6 +495,147 @@ long move(char *p, size_t size, int nid, int *first)
 	free(nodes);
 
 	return rc;
+}
+
+long move(char *p, size_t size, int nid, int *first)
+{
+	return do_move(0, p, size, nid, first);
+}
+
+long move_others(pid_t pid, char *p, size_t size, int nid)
+{
+	return do_move(pid, p, size, nid, NULL);
+}
+
+pid_t start_holder(char *(*make)(void), size_t size, unsigned int seed,
+		   char **at)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe(fds))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		char *p = make();
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fill_pages(p, size, seed);
+		if (write(fds[1], &p, sizeof(p)) != sizeof(p))
+			_exit(2);
+		raise(SIGSTOP);
+		_exit(!intact(p, size, seed));
+	}
+	if (read(fds[0], at, sizeof(*at)) != sizeof(*at))
+		return -1;
+	close(fds[0]);
+	close(fds[1]);
+	waitpid(pid, NULL, WUNTRACED);
+
+	return pid;
+}
+
+int end_holder(pid_t pid)
+{
+	int status = -1;
+
+	kill(pid, SIGCONT);
+	waitpid(pid, &status, 0);
+
+	return status;
+}
+
+bool placed(char *p, size_t size, int nid, unsigned int seed)
+{
+	long count[MAX_NODES + 1];
+	int i;
+
+	where(p, size, count);
+	if (count[nid] == (long)(size / PAGE) && intact(p, size, seed))
+		return true;
+	for (i = 0; i <= NONE; i++)
+		if (count[i])
+			ksft_print_msg("%ld pages on node %d\n", count[i],
+				       i == NONE ? -1 : i);
+	ksft_print_msg("of %lu that should be on node %d; content %s\n",
+		       size / PAGE, nid, intact(p, size, seed) ? "good" : "bad");
+
+	return false;
+}
+
+long migrate(pid_t pid, unsigned long from, unsigned long to)
+{
+	long rc = syscall(SYS_migrate_pages, pid, MAX_NODES + 1, &from, &to);
+
+	return rc < 0 ? -errno : rc;
+}
+
+int policy_at(void *p, unsigned long *mask)
+{
+	int mode;
+
+	*mask = 0;
+	if (syscall(SYS_get_mempolicy, &mode, mask, MAX_NODES + 1, p,
+		    MPOL_F_ADDR))
+		return -errno;
+
+	return mode;
+}
+
+/* Entry @i of a file of 64-bit entries, 0 if there is none */
+static unsigned long read_entry(const char *path, unsigned long i)
+{
+	int fd = open(path, O_RDONLY);
+	unsigned long entry;
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &entry, sizeof(entry), i * sizeof(entry)) !=
+	    sizeof(entry))
+		entry = 0;
+	close(fd);
+
+	return entry;
+}
+
+static bool is_tail(unsigned long pfn)
+{
+	return read_entry("/proc/kpageflags", pfn) & (1UL << KPF_COMPOUND_TAIL);
+}
+
+long folio_pages(const void *p)
+{
+	unsigned long pfn, n, entry = read_entry("/proc/self/pagemap",
+					    (uintptr_t)p / PAGE);
+
+	if (!(entry & PAGEMAP_PRESENT))
+		return 0;
+	pfn = entry & PAGEMAP_PFN;
+	while (is_tail(pfn))
+		pfn--;
+	for (n = 1; is_tail(pfn + n); n++)
+		;
+
+	return n;
+}
+
+int page_out(char *p, size_t size)
+{
+	drain_lists();
+
+	return madvise(p, size, MADV_PAGEOUT);
+}
+
+/* Moving pages begins with that; what it moves is no matter. */
+void drain_lists(void)
+{
+	char *p = map_anon(PAGE);
+
+	if (!p)
+		return;
+	*p = 1;
+	mbind_nodes(p, PAGE, MPOL_DEFAULT, 0, MPOL_MF_MOVE);
+	munmap(p, PAGE);
 }
 
 /* -- Cgroups and swap ------------------------------------------------------ */
@@ -380,27 +670,58 @@ void cg_leave(void)
 	rmdir(CG);
 }
 
-#define SWAP_FILE	"/dev/shm/devmem-swap"
+/* What mkswap does; starting it takes longer than all that is swapped here. */
+static int make_swap(int fd, long pages)
+{
+	char page[PAGE] = "";
+	struct {
+		unsigned int version, last_page, nr_bad;
+	} header = { 1, pages - 1, 0 };
 
-/* A loop device, since swap on a ramdisk is never read ahead */
+	memcpy(page + 1024, &header, sizeof(header));
+	memcpy(page + PAGE - 10, "SWAPSPACE2", 10);
+
+	return pwrite(fd, page, PAGE, 0) == PAGE ? fsync(fd) : -1;
+}
+
 int swap_on_loop(int mib)
 {
-	char text[160];
+	int loop = open("/dev/loop0", O_RDWR);
+	int fd = open("/dev/shm", O_TMPFILE | O_RDWR, 0600);
+	int rc = -1;
 
-	if (access("/dev/loop0", W_OK))
-		return -1;
-	snprintf(text, sizeof(text), "truncate -s %dM %s", mib, SWAP_FILE);
-	if (system(text) || system("losetup /dev/loop0 " SWAP_FILE) ||
-	    system("mkswap /dev/loop0 >/dev/null 2>&1"))
-		return -1;
+	if (loop >= 0 && fd >= 0 && !ftruncate(fd, mib * MIB) &&
+	    !ioctl(loop, LOOP_SET_FD, fd) &&
+	    !make_swap(loop, mib * MIB / PAGE))
+		rc = swapon("/dev/loop0", 0);
+	close(fd);
+	close(loop);
 
-	return swapon("/dev/loop0", 0);
+	return rc;
 }
 
 void swap_off_loop(void)
 {
+	int loop = open("/dev/loop0", O_RDWR);
+
 	swapoff("/dev/loop0");
-	if (system("losetup -d /dev/loop0"))
-		perror("losetup");
-	unlink(SWAP_FILE);
+	ioctl(loop, LOOP_CLR_FD, 0);
+	close(loop);
+}
+
+int swap_on_ram(void)
+{
+	int fd = open("/dev/ram0", O_RDWR);
+	int rc = -1;
+
+	if (fd >= 0 && !make_swap(fd, 4 * MIB / PAGE))
+		rc = swapon("/dev/ram0", 0);
+	close(fd);
+
+	return rc;
+}
+
+void swap_off_ram(void)
+{
+	swapoff("/dev/ram0");
 }

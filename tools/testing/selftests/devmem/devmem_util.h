@@ -7,9 +7,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/types.h>
 
 #include "../kselftest.h"
 
+#ifndef MADV_COLD
+#define MADV_COLD		20
+#define MADV_PAGEOUT		21
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE		25
 #endif
@@ -31,6 +36,7 @@
 #define PAGE		4096UL
 #define HUGE		(2 * MIB)
 #define NONE		MAX_NODES	/* index in where(): not on any node */
+#define NODE(nid)	(1UL << (nid))	/* a mask */
 
 /**
  * struct node_pages - what /proc/zoneinfo says of a node, all zones together
@@ -53,11 +59,40 @@ int device_nodes(int *ids);
 /* Nodes with memory that aren't device nodes */
 int system_nodes(int *ids);
 
+/**
+ * struct nodes - the first two nodes of each kind
+ * @s0: the system node of the CPUs
+ * @s1: a system node without CPUs
+ * @d1: a device node
+ * @d2: another
+ */
+struct nodes {
+	int s0;
+	int s1;
+	int d1;
+	int d2;
+};
+
+/* Return: false if the machine has less than that */
+bool find_nodes(struct nodes *nodes);
+
+/*
+ * After a test: pages of the device nodes that are in use, or counted as that,
+ * and pages of all of them that were taken off their list and lost
+ */
+long nodes_left(const struct nodes *nodes);
+
 /* Return: true when node @nid exists */
 bool node_pages(int nid, struct node_pages *pages);
 
 /* Pages of the node that somebody has */
 long node_used(int nid);
+
+/* The same when nobody should have any: waits for what is freed late */
+long node_left(int nid);
+
+/* The line @name of the node's vmstat, -1: none */
+long node_stat(int nid, const char *name);
 
 /* The size of a node, 0 when it doesn't exist */
 size_t node_bytes(int nid);
@@ -97,6 +132,13 @@ char *map_anon(size_t size);
 /* A mapping at a huge page boundary, with nothing of its huge pages outside */
 char *map_huge(size_t size);
 
+/* The same of a file */
+char *map_huge_file(size_t size, int fd);
+
+/* As much of the stack (of the thread) or of the heap, untouched */
+char *take_stack(size_t size);
+char *take_heap(size_t size);
+
 /* Writes a number to each page; whether it is still there */
 void fill_pages(char *p, size_t size, unsigned int seed);
 bool intact(const char *p, size_t size, unsigned int seed);
@@ -105,8 +147,41 @@ bool intact(const char *p, size_t size, unsigned int seed);
 void where(char *p, size_t size, long *count);
 long on_node(char *p, size_t size, int nid);
 
+/* All of it is there, with its content; if not, tells where it is */
+bool placed(char *p, size_t size, int nid, unsigned int seed);
+
 /* Return: as move_pages(), or -errno; the status of the first page in @first */
 long move(char *p, size_t size, int nid, int *first);
+
+/*
+ * A process that fills what @make gives it, at @at, and stands still.
+ * end_holder() returns its exit status, which is 0 if the content was there.
+ */
+pid_t start_holder(char *(*make)(void), size_t size, unsigned int seed,
+		   char **at);
+int end_holder(pid_t pid);
+
+/* Its pages that are on a node; and moves them, as move() does */
+long others_on_node(pid_t pid, char *p, size_t size, int nid);
+long move_others(pid_t pid, char *p, size_t size, int nid);
+
+/* As migrate_pages(), or -errno */
+long migrate(pid_t pid, unsigned long from, unsigned long to);
+
+/* The mode of the policy for the page at @p, its nodes in @mask; -errno */
+int policy_at(void *p, unsigned long *mask);
+
+/* Pages of the folio that is mapped at @p, 0 when there is none */
+long folio_pages(const void *p);
+
+/*
+ * MADV_PAGEOUT, of pages that were allocated a moment ago as well: those on a
+ * list of another CPU are kept, and a huge page is kept as a whole.
+ */
+int page_out(char *p, size_t size);
+
+/* Pages that wait on lists of the CPUs go where they belong. */
+void drain_lists(void);
 
 /*
  * A cgroup of its own for this process, with one controller. cg_enter()
@@ -117,8 +192,13 @@ bool cg_enter(const char *controller);
 int cg_write(const char *file, const char *fmt, int a, int b);
 void cg_leave(void);
 
-/* Swap on a loop device. Return: 0, or -1 if that can't be */
+/*
+ * Swap on a loop device, which reads ahead and goes through the swap cache, or
+ * on a ramdisk of 4 MiB, which does neither. Return: 0, or -1 if that can't be
+ */
 int swap_on_loop(int mib);
 void swap_off_loop(void);
+int swap_on_ram(void);
+void swap_off_ram(void);
 
 #endif /* DEVMEM_UTIL_H */

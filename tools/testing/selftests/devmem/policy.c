@@ -51,6 +51,8 @@ FIXTURE_SETUP(nodes)
 	if (nr_dev < 2 || nr_sys < 2 || getuid())
 		SKIP(return, "needs root, two system nodes and two device nodes");
 
+	/* Where there is little memory, the default is "never". */
+	write_text("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
 	self->d1 = 1UL << self->dev[0];
 	self->d2 = 1UL << self->dev[1];
 	self->s0 = 1UL << self->sys[0];
@@ -400,7 +402,7 @@ static int full_child(int mode, unsigned long mask, size_t size)
 	return status;
 }
 
-TEST_F(nodes, full_bind_gets_sigbus)
+TEST_F_TIMEOUT(nodes, full_bind_gets_sigbus, 240)
 {
 	long kills = vm_event("oom_kill"), other = node_used(self->dev[1]);
 	int status;
@@ -412,13 +414,13 @@ TEST_F(nodes, full_bind_gets_sigbus)
 	EXPECT_EQ(other, node_used(self->dev[1]));
 }
 
-TEST_F(nodes, full_preferred_falls_back)
+TEST_F_TIMEOUT(nodes, full_preferred_falls_back, 240)
 {
 	EXPECT_EQ(0, full_child(MPOL_PREFERRED, self->d1,
 				node_bytes(self->dev[0]) + SIZE));
 }
 
-TEST_F(nodes, full_calls_get_enomem)
+TEST_F_TIMEOUT(nodes, full_calls_get_enomem, 240)
 {
 	size_t size = node_bytes(self->dev[0]) + SIZE;
 	char *p = map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
@@ -489,7 +491,7 @@ static bool wait_ksm_scans(int scans)
 	return false;
 }
 
-TEST_F(nodes, ksm)
+TEST_F_TIMEOUT(nodes, ksm, 240)
 {
 	char *p[3];
 	int i;
@@ -534,7 +536,7 @@ TEST_F(nodes, hugetlb_pool)
 	write_text("/proc/sys/vm/nr_hugepages", "0");
 }
 
-TEST_F(nodes, swap_readahead)
+TEST_F_TIMEOUT(nodes, swap_readahead, 240)
 {
 	const long n = 512;
 	char *mine = map_anon(n * PAGE), *others = map_anon(n * PAGE);
@@ -571,7 +573,7 @@ TEST_F(nodes, swap_readahead)
 }
 
 /* A page placed by hand stays; one on a system node without CPUs is pulled. */
-TEST_F(nodes, numa_balancing)
+TEST_F_TIMEOUT(nodes, numa_balancing, 240)
 {
 	char *mine = map_anon(SIZE), *control = map_anon(SIZE);
 	time_t end = time(NULL) + 25;
@@ -602,7 +604,7 @@ TEST_F(nodes, numa_balancing)
 
 /* -- Cpusets -------------------------------------------------------------- */
 
-TEST_F(nodes, cpuset)
+TEST_F_TIMEOUT(nodes, cpuset, 240)
 {
 	int sys0 = self->sys[0], sys1 = self->sys[1], dev = self->dev[0];
 	char *p = map_anon(SIZE), *bound = map_anon(SIZE);

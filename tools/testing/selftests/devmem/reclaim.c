@@ -31,6 +31,7 @@
 #include "../kselftest_harness.h"
 
 #define SIZE	(8 * MIB)
+#define PATIENCE	400	/* seconds; a debug kernel is slow */
 #define PAGES	((long)(SIZE / PAGE))
 
 FIXTURE(device)
@@ -82,7 +83,7 @@ FIXTURE_SETUP(device)
 		SKIP(return, "needs root and two device nodes");
 	self->d1 = 1UL << self->dev[0];
 	self->size = node_bytes(self->dev[0]);
-	/* From a holder that died: end_holder() tells by its status. */
+	/* From a holder that died: end_tenant() tells by its status. */
 	signal(SIGPIPE, SIG_IGN);
 }
 
@@ -96,13 +97,13 @@ FIXTURE_TEARDOWN(device)
 /* -- Tasks that have memory on a device ----------------------------------- */
 
 /* One that fills @size bytes on the nodes of @mask, and waits to be asked */
-struct holder {
+struct tenant {
 	pid_t pid;
 	int ask, answer;
 	size_t size;
 };
 
-static void hold_memory(struct holder *h, int mode, unsigned long mask,
+static void hold_memory(struct tenant *h, int mode, unsigned long mask,
 			unsigned int seed, int ask, int answer)
 {
 	char *p = map_pages(h->size, MAP_PRIVATE | MAP_ANONYMOUS |
@@ -118,7 +119,7 @@ static void hold_memory(struct holder *h, int mode, unsigned long mask,
 }
 
 /* Return: false if it died before it had its memory */
-static bool start_holder(struct holder *h, int mode, unsigned long mask,
+static bool start_tenant(struct tenant *h, int mode, unsigned long mask,
 			 size_t size, unsigned int seed)
 {
 	int ask[2], answer[2];
@@ -142,7 +143,7 @@ static bool start_holder(struct holder *h, int mode, unsigned long mask,
 }
 
 /* Return: its status; 0 when all of its memory is what it wrote */
-static int end_holder(struct holder *h)
+static int end_tenant(struct tenant *h)
 {
 	int status;
 
@@ -172,7 +173,7 @@ static void read_line(const char *path, char *line, int size)
 		fclose(f);
 }
 
-TEST_F(device, setting)
+TEST_F_TIMEOUT(device, setting, PATIENCE)
 {
 	const char *file = "device_coherent/make_room";
 	char line[64];
@@ -200,39 +201,39 @@ static size_t share(size_t size)
 	return size / 4 * 3;
 }
 
-TEST_F(device, off_refuses)
+TEST_F_TIMEOUT(device, off_refuses, PATIENCE)
 {
 	long refused = counter(self->dev[0], "coherent_refused");
 	long displaced = counter(self->dev[0], "coherent_displaced");
 	long evicted = counter(self->dev[0], "coherent_evicted");
 	long kills = vm_event("oom_kill");
-	struct holder cold, hot;
+	struct tenant cold, hot;
 
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 1));
-	EXPECT_FALSE(start_holder(&hot, MPOL_BIND, self->d1,
+	EXPECT_FALSE(start_tenant(&hot, MPOL_BIND, self->d1,
 				  share(self->size), 2));
-	EXPECT_TRUE(got_sigbus(end_holder(&hot)));
-	EXPECT_EQ(0, end_holder(&cold));
+	EXPECT_TRUE(got_sigbus(end_tenant(&hot)));
+	EXPECT_EQ(0, end_tenant(&cold));
 	EXPECT_GT(counter(self->dev[0], "coherent_refused"), refused);
 	EXPECT_EQ(displaced, counter(self->dev[0], "coherent_displaced"));
 	EXPECT_EQ(evicted, counter(self->dev[0], "coherent_evicted"));
 	EXPECT_EQ(kills, vm_event("oom_kill"));
 }
 
-TEST_F(device, move_makes_room)
+TEST_F_TIMEOUT(device, move_makes_room, PATIENCE)
 {
 	long displaced = counter(self->dev[0], "coherent_displaced");
 	long out = counter(self->dev[0], "coherent_moved_out");
 	long other = node_used(self->dev[1]);
 	long kills = vm_event("oom_kill"), swapped = vm_event("pswpout");
-	struct holder cold, hot;
+	struct tenant cold, hot;
 	long least = (2 * share(self->size) - self->size) / PAGE;
 
 	ASSERT_EQ(0, set_room(self->dev[0], "move"));
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 1));
-	ASSERT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&hot, MPOL_BIND, self->d1,
 				 share(self->size), 2));
 	/* What gave way is in system memory, and on no other device. */
 	displaced = counter(self->dev[0], "coherent_displaced") - displaced;
@@ -240,14 +241,14 @@ TEST_F(device, move_makes_room)
 	EXPECT_EQ(displaced,
 		  counter(self->dev[0], "coherent_moved_out") - out);
 	EXPECT_EQ(other, node_used(self->dev[1]));
-	EXPECT_EQ(0, end_holder(&hot));
-	EXPECT_EQ(0, end_holder(&cold));
+	EXPECT_EQ(0, end_tenant(&hot));
+	EXPECT_EQ(0, end_tenant(&cold));
 	EXPECT_EQ(kills, vm_event("oom_kill"));
 	EXPECT_EQ(swapped, vm_event("pswpout"));
 }
 
 /* The one that asks is in the way itself: both write all of theirs, for long */
-TEST_F_TIMEOUT(device, move_both_busy, 180)
+TEST_F_TIMEOUT(device, move_both_busy, PATIENCE)
 {
 	pid_t pid[2];
 	int i, status;
@@ -279,14 +280,14 @@ TEST_F_TIMEOUT(device, move_both_busy, 180)
 	}
 }
 
-TEST_F(device, move_huge_page)
+TEST_F_TIMEOUT(device, move_huge_page, PATIENCE)
 {
 	long before = vm_event("thp_fault_alloc");
-	struct holder cold;
+	struct tenant cold;
 	char *p;
 
 	ASSERT_EQ(0, set_room(self->dev[0], "move"));
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 self->size - 4 * PAGE, 1));
 	p = map_huge(4 * HUGE);
 	ASSERT_EQ(0, madvise(p, 4 * HUGE, MADV_HUGEPAGE));
@@ -296,17 +297,17 @@ TEST_F(device, move_huge_page)
 		  on_node(p, 4 * HUGE, self->dev[0]));
 	EXPECT_TRUE(intact(p, 4 * HUGE, 2));
 	EXPECT_GE(vm_event("thp_fault_alloc"), before);
-	EXPECT_EQ(0, end_holder(&cold));
+	EXPECT_EQ(0, end_tenant(&cold));
 	munmap(p, 4 * HUGE);
 }
 
 /* move_pages(2) asks as a fault does. */
-TEST_F(device, move_pages_makes_room)
+TEST_F_TIMEOUT(device, move_pages_makes_room, PATIENCE)
 {
 	char *p = map_anon(SIZE);
-	struct holder cold;
+	struct tenant cold;
 
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 self->size - 16 * PAGE, 1));
 	/* Not before the fork: pages of two tasks aren't moved. */
 	fill_pages(p, SIZE, 3);
@@ -316,35 +317,35 @@ TEST_F(device, move_pages_makes_room)
 	EXPECT_EQ(0, move(p, SIZE, self->dev[0], NULL));
 	EXPECT_EQ(PAGES, on_node(p, SIZE, self->dev[0]));
 	EXPECT_TRUE(intact(p, SIZE, 3));
-	EXPECT_EQ(0, end_holder(&cold));
+	EXPECT_EQ(0, end_tenant(&cold));
 	munmap(p, SIZE);
 }
 
-TEST_F(device, swap_makes_room)
+TEST_F_TIMEOUT(device, swap_makes_room, PATIENCE)
 {
 	long evicted = counter(self->dev[0], "coherent_evicted");
 	long displaced = counter(self->dev[0], "coherent_displaced");
-	struct holder cold, hot;
+	struct tenant cold, hot;
 
 	ASSERT_EQ(0, set_room(self->dev[0], "swap"));
 
 	/* Control: nowhere to swap to is as if it were off. */
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 1));
-	EXPECT_FALSE(start_holder(&hot, MPOL_BIND, self->d1,
+	EXPECT_FALSE(start_tenant(&hot, MPOL_BIND, self->d1,
 				  share(self->size), 2));
-	EXPECT_TRUE(got_sigbus(end_holder(&hot)));
+	EXPECT_TRUE(got_sigbus(end_tenant(&hot)));
 
 	if (swap_on_loop(256))
 		SKIP(return, "no swap on /dev/loop0");
 	self->swap = true;
-	EXPECT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
+	EXPECT_TRUE(start_tenant(&hot, MPOL_BIND, self->d1,
 				 share(self->size), 2));
 	EXPECT_GE(counter(self->dev[0], "coherent_evicted") - evicted,
 		  (long)((2 * share(self->size) - self->size) / PAGE));
 	EXPECT_EQ(displaced, counter(self->dev[0], "coherent_displaced"));
-	EXPECT_EQ(0, end_holder(&hot));
-	EXPECT_EQ(0, end_holder(&cold));
+	EXPECT_EQ(0, end_tenant(&hot));
+	EXPECT_EQ(0, end_tenant(&cold));
 }
 
 /* -- Cgroups -------------------------------------------------------------- */
@@ -368,22 +369,22 @@ static long cg_event(const char *name)
 /* A child in the cgroup that fills twice the limit. Return: its status */
 static int fill_beyond_limit(int limit_mib, unsigned long mask)
 {
-	struct holder h;
+	struct tenant h;
 	int status = -1;
 
 	if (!cg_enter("memory"))
 		return -1;
 	cg_write("memory.max", "%dM", limit_mib, 0);
 	/* From the cgroup into which the limit isn't for this process */
-	if (start_holder(&h, MPOL_BIND, mask, 2 * limit_mib * MIB, 4))
-		status = end_holder(&h);
+	if (start_tenant(&h, MPOL_BIND, mask, 2 * limit_mib * MIB, 4))
+		status = end_tenant(&h);
 	else
 		waitpid(h.pid, &status, 0);
 
 	return status;
 }
 
-TEST_F(device, cgroup_limit)
+TEST_F_TIMEOUT(device, cgroup_limit, PATIENCE)
 {
 	long evicted = counter(self->dev[0], "coherent_evicted");
 	long out = counter(self->dev[0], "coherent_moved_out");
@@ -406,7 +407,7 @@ TEST_F(device, cgroup_limit)
 }
 
 /* Control: where it can't be swapped, the limit is enforced as ever. */
-TEST_F(device, cgroup_limit_without_swap)
+TEST_F_TIMEOUT(device, cgroup_limit_without_swap, PATIENCE)
 {
 	int status = fill_beyond_limit(32, self->d1);
 
@@ -416,7 +417,7 @@ TEST_F(device, cgroup_limit_without_swap)
 	cg_leave();
 }
 
-TEST_F(device, cgroup_reclaim)
+TEST_F_TIMEOUT(device, cgroup_reclaim, PATIENCE)
 {
 	char *p = map_anon(SIZE);
 
@@ -452,12 +453,12 @@ static void eat_until_kill(long kills)
 static pid_t first_victim(unsigned long mask, size_t size, pid_t *second)
 {
 	long kills = vm_event("oom_kill");
-	struct holder big, small;
+	struct tenant big, small;
 	pid_t eater, pid, victim = 0;
 	int status;
 
-	if (!start_holder(&big, MPOL_BIND, mask, size, 6) ||
-	    !start_holder(&small, MPOL_BIND, 1, 48 * MIB, 7))
+	if (!start_tenant(&big, MPOL_BIND, mask, size, 6) ||
+	    !start_tenant(&small, MPOL_BIND, 1, 48 * MIB, 7))
 		return -1;
 	eater = fork();
 	if (!eater) {
@@ -482,7 +483,7 @@ static pid_t first_victim(unsigned long mask, size_t size, pid_t *second)
 	return victim;
 }
 
-TEST_F_TIMEOUT(device, oom_victim, 120)
+TEST_F_TIMEOUT(device, oom_victim, PATIENCE)
 {
 	pid_t small, victim;
 
@@ -528,7 +529,7 @@ static void expect_counts(struct __test_metadata *_metadata, int nid,
 		EXPECT_EQ(0, now.n[i] - before->n[i]);
 }
 
-TEST_F(device, counters)
+TEST_F_TIMEOUT(device, counters, PATIENCE)
 {
 	struct counts one, two, sys;
 	char *p = map_anon(SIZE);
@@ -554,9 +555,9 @@ TEST_F(device, counters)
 }
 
 /* A run of contiguous pages makes others move, on the device if they can. */
-TEST_F(device, contiguous_displaces)
+TEST_F_TIMEOUT(device, contiguous_displaces, PATIENCE)
 {
-	struct holder cold;
+	struct tenant cold;
 	struct counts one;
 	long moved, order = 0;
 
@@ -564,7 +565,7 @@ TEST_F(device, contiguous_displaces)
 		SKIP(return, "needs the module device_coherent_test");
 	while (PAGE << (order + 1) <= self->size / 2)
 		order++;
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 9));
 	take(self->dev[0], &one);
 	EXPECT_EQ(0, testmod("contig %d %ld", self->dev[0], order));
@@ -578,7 +579,7 @@ TEST_F(device, contiguous_displaces)
 	EXPECT_GE(moved, (long)(self->size / 4 / PAGE));
 	EXPECT_LT(moved, (long)(self->size / 4 / PAGE) + 1024);
 	testmod("free");
-	EXPECT_EQ(0, end_holder(&cold));
+	EXPECT_EQ(0, end_tenant(&cold));
 }
 
 #define TRACING	"/sys/kernel/tracing/instances/devmem"
@@ -597,11 +598,11 @@ static long count_lines(const char *path, const char *text)
 	return n;
 }
 
-TEST_F(device, trace_events)
+TEST_F_TIMEOUT(device, trace_events, PATIENCE)
 {
 	const char *events = TRACING "/events/device_coherent/enable";
 	char *p = map_anon(SIZE);
-	struct holder cold, hot;
+	struct tenant cold, hot;
 	char text[64];
 
 	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
@@ -612,25 +613,25 @@ TEST_F(device, trace_events)
 	fill_pages(p, SIZE, 10);
 	ASSERT_EQ(0, move(p, SIZE, self->dev[0], NULL));
 	ASSERT_EQ(0, move(p, SIZE, 0, NULL));
-	ASSERT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 1));
-	EXPECT_FALSE(start_holder(&hot, MPOL_BIND, self->d1,
+	EXPECT_FALSE(start_tenant(&hot, MPOL_BIND, self->d1,
 				  share(self->size), 2));
-	end_holder(&hot);
+	end_tenant(&hot);
 	set_room(self->dev[0], "move");
-	EXPECT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
+	EXPECT_TRUE(start_tenant(&hot, MPOL_BIND, self->d1,
 				 share(self->size), 2));
-	end_holder(&hot);
-	end_holder(&cold);
+	end_tenant(&hot);
+	end_tenant(&cold);
 	if (!swap_on_loop(256)) {
 		self->swap = true;
 		set_room(self->dev[0], "swap");
-		EXPECT_TRUE(start_holder(&cold, MPOL_BIND, self->d1,
+		EXPECT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 					 share(self->size), 3));
-		EXPECT_TRUE(start_holder(&hot, MPOL_BIND, self->d1,
+		EXPECT_TRUE(start_tenant(&hot, MPOL_BIND, self->d1,
 					 share(self->size), 4));
-		end_holder(&hot);
-		end_holder(&cold);
+		end_tenant(&hot);
+		end_tenant(&cold);
 	}
 	write_text(events, "0");
 

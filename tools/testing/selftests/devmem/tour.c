@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A tour of a machine with coprocessor memory, by an ordinary program: it moves
- * its memory to the device node and back with move_pages(2), and then fills
- * system memory to the brim while the device node stays as it is. Shows
- * invariants 1 (asked for, or not at all) and 5 (nothing lost). Ends 0 only if
- * everything held.
+ * A tour of a machine with coprocessor memory. An ordinary program of libnuma's
+ * (numa_program.c) takes its memory to the device node and back; a compiler is
+ * run there by numactl; then system memory is filled to the brim while the
+ * device node stays as it is. Where memory is, is asked of the kernel, not of
+ * the programs. Shows invariants 1 (asked for, or not at all) and 5 (nothing
+ * lost). Ends 0 only if everything held.
  *
  * Output fits the terminal. DEVMEM_WIDTH and DEVMEM_STYLE=fancy|plain overrule
  * what is found out about it, for one that is at the other end of a pipe;
  * NO_COLOR is honoured.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <locale.h>
@@ -22,20 +22,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "devmem_util.h"
+#include "where.h"
 
-#define PAGE		4096UL
-#define SIZE		(64 * MIB)
-#define NR_PAGES	(SIZE / PAGE)
-#define BATCH		1024
-#define MOVE		2	/* MPOL_MF_MOVE */
+/* What numa_program takes at a time */
+#define PROGRAM_PAGES	(64 * MIB >> 12)
 #define CACHE_SECONDS	6
 #define LIVE_ROOM	24
+#define FUNCTIONS	48
 
 static int width = 78;
 static bool fancy, color;
@@ -43,7 +41,6 @@ static int steps, failures;
 static double started, step_started;
 
 static int device;			/* the node the tour goes to */
-static char *memory;			/* SIZE bytes */
 
 /* -- Output ------------------------------------------------------------------ */
 
@@ -213,92 +210,257 @@ static void show_machine(void)
 		       pages.managed >> 8, (pages.free + pages.pcp) >> 8);
 		distances(nodes[i]);
 	}
-	printf("   MemTotal %ld MB: %sdevice memory isn't counted as the system's%s\n",
+	printf("   MemTotal %ld MB: %sthe device's memory isn't in it%s\n",
 	       meminfo_kb("MemTotal") >> 10, DIM, PLAIN);
 }
 
-/* -- The program's memory ------------------------------------------------------- */
+/* -- A program of libnuma's ----------------------------------------------------- */
 
-static unsigned long pattern(size_t i, unsigned long seed)
+static struct {
+	pid_t pid;
+	FILE *says;
+	int enter;
+} program;
+
+static void file_beside(const char *name, char *path, size_t size)
 {
-	return (i + 1) * 0x9e3779b97f4a7c15ul ^ seed;
+	ssize_t len = readlink("/proc/self/exe", path, size - 1);
+
+	path[len < 0 ? 0 : len] = '\0';
+	if (strrchr(path, '/'))
+		strrchr(path, '/')[1] = '\0';
+	strncat(path, name, size - strlen(path) - 1);
 }
 
-static void write_pattern(unsigned long seed)
+static void start_program(void)
 {
-	unsigned long *word = (unsigned long *)memory;
-	size_t i;
+	int to[2], from[2];
+	char path[4096], node[16];
 
-	for (i = 0; i < SIZE / sizeof(*word); i++)
-		word[i] = pattern(i, seed);
-}
-
-static void verify(unsigned long seed, const char *where)
-{
-	unsigned long *word = (unsigned long *)memory;
-	size_t i, wrong = 0;
-
-	for (i = 0; i < SIZE / sizeof(*word); i++)
-		wrong += word[i] != pattern(i, seed);
-	check(!wrong, "all %lu MB have their content %s", SIZE / MIB, where);
-}
-
-/* Return: pages of the program's memory on node @nid */
-static long pages_on(int nid)
-{
-	void *pages[BATCH];
-	int status[BATCH];
-	long at, i, n = 0;
-
-	for (at = 0; at < (long)NR_PAGES; at += BATCH) {
-		for (i = 0; i < BATCH; i++)
-			pages[i] = memory + (at + i) * PAGE;
-		if (syscall(SYS_move_pages, 0, BATCH, pages, NULL, status, 0))
-			return -1;
-		for (i = 0; i < BATCH; i++)
-			n += status[i] == nid;
+	file_beside("numa_program", path, sizeof(path));
+	snprintf(node, sizeof(node), "%d", device);
+	if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+		return;
+	program.pid = fork();
+	if (!program.pid) {
+		dup2(to[0], 0);
+		dup2(from[1], 1);
+		execl(path, "numa_program", node, NULL);
+		_exit(127);
 	}
-
-	return n;
+	close(to[0]);
+	close(from[1]);
+	program.enter = to[1];
+	program.says = fdopen(from[0], "r");
 }
 
-static int move_batch(long at, int nid)
+/* Shows what the program says up to where it waits */
+static void listen_to_program(void)
 {
-	void *pages[BATCH];
-	int nodes[BATCH], status[BATCH], i;
+	char line[128];
 
-	for (i = 0; i < BATCH; i++) {
-		pages[i] = memory + (at + i) * PAGE;
-		nodes[i] = nid;
+	while (program.says && fgets(line, sizeof(line), program.says)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (!strncmp(line, "press Enter", 11))
+			return;
+		if (!strncmp(line, "ok: ", 4))
+			check(true, "%s", line + 4);
+		else if (!strncmp(line, "WRONG: ", 7))
+			check(false, "%s", line + 7);
+		else
+			printf("   %s\n", line);
 	}
-	if (syscall(SYS_move_pages, 0, BATCH, pages, nodes, status, MOVE) < 0)
-		return -errno;
-	for (i = 0; i < BATCH; i++)
-		if (status[i] < 0)
-			return status[i];
-
-	return 0;
+	check(false, "the program ended early");
 }
 
-static void move_to(int nid)
+static void press_enter(void)
 {
-	long at;
-	int rc = 0;
+	if (write(program.enter, "\n", 1) != 1)
+		check(false, "the program does not listen");
+}
 
-	for (at = 0; at < (long)NR_PAGES && !rc; at += BATCH) {
-		rc = move_batch(at, nid);
+static void program_is_on_device(long wanted)
+{
+	struct where where = { 0 };
+
+	add_process(&where, program.pid, device);
+	check(where.anon_there == wanted && !where.file_there &&
+	      node_used(device) == wanted,
+	      "numa_maps: %ld pages on node %d, all anonymous",
+	      where.anon_there, device);
+	bars();
+}
+
+static void end_program(void)
+{
+	int status = -1;
+
+	press_enter();
+	waitpid(program.pid, &status, 0);
+	check(!status && !node_used(device),
+	      "the program ends; node %d is free again", device);
+}
+
+/* -- A whole program there ------------------------------------------------------ */
+
+static char work[32];
+
+/*
+ * Something for the compiler to think about, and what it comes to. Each function
+ * has other constants, or it would find out that they are all the same.
+ */
+static unsigned int write_source(const char *path)
+{
+	unsigned int x = 1, i, k;
+	FILE *f = fopen(path, "w");
+
+	if (!f)
+		return 0;
+	fprintf(f, "#include <stdio.h>\n#include <stdlib.h>\n");
+	for (i = 0; i < FUNCTIONS; i++) {
+		fprintf(f, "static unsigned int f%u(unsigned int x)\n{\n", i);
+		fprintf(f, "\tfor (int k = 0; k < %u; k++)\n", i + 2);
+		fprintf(f, "\t\tx = x & %u ? x * %u + k : (x ^ k) / 3 + %u;\n",
+			1 << i % 8, 2 * i + 3, 7 * i);
+		fprintf(f, "\treturn x;\n}\n");
+		for (k = 0; k < i + 2; k++)
+			x = x & 1 << i % 8 ? x * (2 * i + 3) + k :
+					     (x ^ k) / 3 + 7 * i;
+	}
+	fprintf(f, "int main(int argc, char **argv)\n{\n");
+	fprintf(f, "\tunsigned int x = argc;\n\n\t(void)argv;\n");
+	for (i = 0; i < FUNCTIONS; i++)
+		fprintf(f, "\tx = f%u(x);\n", i);
+	fprintf(f, "\tprintf(\"%%u\\n\", x);\n\treturn 0;\n}\n");
+	fclose(f);
+
+	return x;
+}
+
+/* What was seen when a command had most on the device */
+struct peak {
+	struct where where;
+	struct kernel_memory there, elsewhere;
+	char name[NAME_SIZE];
+};
+
+/* Runs it in a session of its own, and looks where its memory is. */
+static int watch_command(const char *command, struct peak *peak)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		setsid();
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(127);
+	}
+	while (pid > 0 && !waitpid(pid, &status, WNOHANG)) {
+		char name[NAME_SIZE] = "";
+		struct where where = where_is(pid, device, name);
+
+		if (where.anon_there > peak->where.anon_there) {
+			peak->where = where;
+			peak->there = kernel_memory(device);
+			peak->elsewhere = kernel_memory(0);
+			strcpy(peak->name, name);
+		}
 		if (fancy) {
-			printf("\r   %s%3ld of %lu MB%s", DIM,
-			       (at + BATCH) * PAGE / MIB, SIZE / MIB, PLAIN);
+			putchar('\r');
+			bar(device, LIVE_ROOM);
+			printf("  %s%-20.20s%s", CYAN, name, PLAIN);
 			fflush(stdout);
 		}
+		usleep(20000);
 	}
 	if (fancy)
-		printf("\r%*s\r", 30, "");
-	check(!rc, "move_pages(2): %s", rc ? strerror(-rc) : "done");
-	at = pages_on(nid);
-	check(at == (long)NR_PAGES, "%ld of %lu pages are on node %d", at,
-	      NR_PAGES, nid);
+		printf("\r%*s\r", width, "");
+
+	return status;
+}
+
+static void row(const char *what, double elsewhere, double there)
+{
+	printf("   %-33s%9.1f%9.1f\n", what, elsewhere, there);
+}
+
+static void show_peak(const struct peak *peak)
+{
+	const struct where *where = &peak->where;
+	const struct kernel_memory *a = &peak->elsewhere, *b = &peak->there;
+	char what[64];
+
+	printf("   %s%-33s   node 0   node %d%s\n", DIM, "MB, when it had most:",
+	       device, PLAIN);
+	snprintf(what, sizeof(what), "its own memory (%.12s)", peak->name);
+	row(what, where->anon_elsewhere / 256.0, where->anon_there / 256.0);
+	row("programs and libraries it maps", where->file_elsewhere / 256.0,
+	    where->file_there / 256.0);
+	row("page cache, all of it", a->cache / 1024.0, b->cache / 1024.0);
+	row("page tables, kernel stacks", (a->page_tables + a->stacks) / 1024.0,
+	    (b->page_tables + b->stacks) / 1024.0);
+	row("slab", a->slab / 1024.0, b->slab / 1024.0);
+	check(where->anon_there > 1024 && !where->anon_elsewhere,
+	      "all of its own memory was on node %d", device);
+	check(!where->file_there && !b->cache && !b->page_tables &&
+	      !b->stacks && !b->slab, "nothing of the kernel's was");
+}
+
+static int remove_file(const char *path, const struct stat *st, int type,
+		       struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+
+	return remove(path);
+}
+
+/* What was compiled, runs there as well. */
+static void run_result(unsigned int wanted)
+{
+	unsigned int result = 0;
+	char command[128];
+	FILE *f;
+
+	snprintf(command, sizeof(command), "numactl --membind=%d %s/x", device,
+		 work);
+	f = popen(command, "r");
+	if (f && fscanf(f, "%u", &result) != 1)
+		result = ~wanted;
+	if (f)
+		pclose(f);
+	check(result == wanted, "what it made runs there, and prints %u",
+	      result);
+}
+
+static void whole_program(void)
+{
+	struct peak peak = { 0 };
+	unsigned int wanted;
+	char text[192];
+	long before = node_used(device);
+
+	step("A whole program: numactl --membind=%d gcc -O2", device);
+	snprintf(work, sizeof(work), "/tmp/devmem-tour-XXXXXX");
+	if (!mkdtemp(work)) {
+		check(false, "no folder in /tmp");
+		return;
+	}
+	snprintf(text, sizeof(text), "%s/x.c", work);
+	wanted = write_source(text);
+	snprintf(text, sizeof(text),
+		 "cd %s && exec numactl --membind=%d gcc -O2 -o x x.c", work,
+		 device);
+	if (check(!watch_command(text, &peak), "it compiled %d functions",
+		  FUNCTIONS)) {
+		run_result(wanted);
+		show_peak(&peak);
+	}
+	nftw(work, remove_file, 16, FTW_DEPTH | FTW_PHYS);
+	check(node_used(device) == before, "node %d is as it was before",
+	      device);
+	step_done();
 }
 
 /* -- The brim -------------------------------------------------------------------- */
@@ -310,7 +472,7 @@ static int read_file(const char *path, const struct stat *st, int type,
 	int fd;
 
 	(void)ftw;
-	if (type != FTW_F || st->st_size < (64 << 10))
+	if (type != FTW_F || st->st_size < (512 << 10))
 		return 0;
 	fd = open(path, O_RDONLY);
 	while (fd >= 0 && read(fd, buffer, sizeof(buffer)) > 0)
@@ -343,7 +505,7 @@ static void fill_anonymous(void)
 
 /* What was seen while a child filled memory */
 struct watch {
-	long most_used;		/* pages of the device node */
+	long least_used, most_used;	/* pages of the device node */
 	long least_free;	/* kB of system memory */
 	int status;
 };
@@ -352,6 +514,8 @@ static void look(struct watch *watch)
 {
 	long used = node_used(device), free_kb = meminfo_kb("MemFree");
 
+	if (used < watch->least_used)
+		watch->least_used = used;
 	if (used > watch->most_used)
 		watch->most_used = used;
 	if (free_kb < watch->least_free)
@@ -366,7 +530,12 @@ static void look(struct watch *watch)
 
 static struct watch fill(void (*how)(void))
 {
-	struct watch watch = { .least_free = meminfo_kb("MemFree") };
+	long used = node_used(device);
+	struct watch watch = {
+		.least_used = used,
+		.most_used = used,
+		.least_free = meminfo_kb("MemFree"),
+	};
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -385,12 +554,14 @@ static struct watch fill(void (*how)(void))
 
 static void device_is_untouched(const struct watch *watch, long pgalloc)
 {
+	long used = node_used(device);
 	struct node_pages pages;
 
 	node_pages(device, &pages);
-	check(!watch->most_used && !node_used(device),
-	      "node %d all the time: %ld of %ld pages free", device,
-	      pages.free + pages.pcp, pages.managed);
+	check(used == PROGRAM_PAGES && watch->least_used == used &&
+	      watch->most_used == used,
+	      "node %d all the time: %ld pages used, %ld free", device, used,
+	      pages.managed - used);
 	check(pgalloc >= 0 && vm_event("pgalloc_coherent") == pgalloc,
 	      "pgalloc_coherent: %ld before, %ld after", pgalloc,
 	      vm_event("pgalloc_coherent"));
@@ -400,34 +571,29 @@ static void device_is_untouched(const struct watch *watch, long pgalloc)
 
 static void there_and_back(void)
 {
-	step("An ordinary program fills %lu MB with a pattern", SIZE / MIB);
-	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (!check(memory != MAP_FAILED, "mmap(2)"))
-		return;
-	madvise(memory, SIZE, MADV_NOHUGEPAGE);
-	write_pattern(1);
-	check(!pages_on(device), "not one page is on node %d", device);
-	bars();
+	step("A program of libnuma's fills 64 MB with a pattern");
+	start_program();
+	listen_to_program();
+	program_is_on_device(0);
 	step_done();
 
-	step("It asks for node %d: move_pages(2)", device);
-	move_to(device);
-	verify(1, "after the move");
-	bars();
+	step("It moves them to node %d, and works on them: move_pages(2)",
+	     device);
+	press_enter();
+	listen_to_program();
+	program_is_on_device(PROGRAM_PAGES);
 	step_done();
 
-	step("It works there: writes all of it anew, and reads it");
-	write_pattern(2);
-	verify(2, "where it is");
-	check(pages_on(device) == (long)NR_PAGES, "still on node %d", device);
+	step("64 MB more, bound to node %d from the start: mbind(2)", device);
+	press_enter();
+	listen_to_program();
+	program_is_on_device(2 * PROGRAM_PAGES);
 	step_done();
 
-	step("And back to node 0");
-	move_to(0);
-	verify(2, "after the way back");
-	check(!node_used(device), "node %d is free again", device);
-	bars();
+	step("The first 64 MB go back to node 0");
+	press_enter();
+	listen_to_program();
+	program_is_on_device(PROGRAM_PAGES);
 	step_done();
 }
 
@@ -451,8 +617,12 @@ static void to_the_brim(void)
 	      watch.least_free >> 10);
 	bars();
 	device_is_untouched(&watch, pgalloc);
-	if (memory != MAP_FAILED)
-		verify(2, "after all that");
+	step_done();
+
+	step("What became of the program, all that time?");
+	press_enter();
+	listen_to_program();
+	end_program();
 	step_done();
 }
 
@@ -476,6 +646,7 @@ int main(void)
 	rule();
 	show_machine();
 	there_and_back();
+	whole_program();
 	to_the_brim();
 
 	putchar('\n');

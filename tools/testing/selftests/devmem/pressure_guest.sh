@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The guest's part of "pressure.sh": puts system memory under pressure by
+# reading files, by more anonymous memory than there is and at last until the
+# OOM killer comes, and prints what that did, one "name value" a line. Its
+# argument says what device nodes are meant to do meanwhile:
+#  none   nothing: they are empty, or there are none
+#  busy   a task writes memory on them and migrates it from one to the other
+#  full   a task has all of their memory
+#  bound  as "full" for the OOM killer: a task has much memory on a node that is
+#         an ordinary one
+#
+# Nothing here waits for a device: files and swap are on ramdisks, whose memory
+# is there before, and all tasks keep their text in memory. So in a machine
+# whose clock counts instructions it always takes nearly the same course.
+set -euo pipefail
+# shellcheck source=devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+
+STATE=$1
+SWAP_MB=64
+LOAD_MB=164
+PASSES=3
+TASK=$DEVMEM_DIR/pressure_task
+read -ra NODES <<<"$(device_nodes)"
+WORK=$(mktemp -d)
+
+# ARGUMENT...: a task that stays; waits until it is ready
+start() {
+	"$TASK" "$@" >"$WORK/$2" &
+	while ! grep -q ready "$WORK/$2"; do
+		kill -0 $! || fail "pressure_task $* ended"
+		sleep 0.1
+	done
+}
+
+system_watermarks() {
+	local kb
+
+	kb=$(</proc/sys/vm/min_free_kbytes)
+	echo "$kb" >/proc/sys/vm/min_free_kbytes
+	zones | awk '$2 != "Coherent" { min += $9; low += $10; high += $11 }
+		END { print "min", min; print "low", low; print "high", high }'
+}
+
+# Never read: a ramdisk has no memory for what was never written. The swap
+# space is written first, so that swapping takes no memory.
+dd if=/dev/zero of=/dev/ram0 bs=1M count=$SWAP_MB oflag=direct status=none
+mkswap /dev/ram0 $((SWAP_MB * 1024)) >/dev/null 2>&1
+swapon /dev/ram0
+
+# Two for the OOM killer to choose from. The first has less of the system's
+# memory, and in some machines much of a device's.
+case $STATE in
+full)
+	start hold device_task 12 "${NODES[0]}" -1
+	[[ -z ${NODES[1]:-} ]] || start hold device_rest 0 "${NODES[1]}" -1
+	;;
+busy)
+	start hold device_task 12 "${NODES[0]}" 96
+	start busy 24 "${NODES[0]}" "${NODES[1]}"
+	;;
+bound) start hold device_task 12 1 96 ;;
+*) start hold device_task 12 0 0 ;;
+esac
+start hold system_task 32 0 0
+
+# Used by what comes, so that it is there
+"$TASK" load /dev/null 1 1 >/dev/null
+dmesg >/dev/null
+sync
+echo 3 >/proc/sys/vm/drop_caches
+system_watermarks
+echo "MemAvailable $(meminfo MemAvailable)"
+echo "kswapd_threads $(pgrep -c '^kswapd')"
+"$TASK" load /dev/ram1 $LOAD_MB $PASSES
+echo "MemAvailable_after $(meminfo MemAvailable)"
+for nid in "${NODES[@]}"; do
+	echo "used_on_node$nid $(node_used "$nid")"
+done
+
+swapoff /dev/ram0
+kills=$(vmstat oom_kill)
+"$TASK" grow
+echo "oom_kills $(($(vmstat oom_kill) - kills))"
+echo "victim $(dmesg | sed -nE 's/.*Out of memory: Killed process [0-9]+ \((\w+)\).*/\1/p' |
+	head -n 1)"
