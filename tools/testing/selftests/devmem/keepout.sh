@@ -1,17 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Invariant 1, asked for, or not at all, where it takes a machine of its own:
-# pools of huge pages made at boot (small, gigantic, by node, from CMA), a
-# hypervisor that wants memory back (balloon), or is told what is free (free
-# page reporting). Runs on the host.
+# Invariants 1, asked for, or not at all, and 3, never in the way, where it takes
+# a machine of its own: pools of huge pages made at boot (small, gigantic, by
+# node, from CMA), a hypervisor that wants memory back (balloon), or is told what
+# is free (free page reporting); CPUs that nobody gave a node; panic_on_oom. Runs
+# on the host.
 #
 # What was reported is seen from outside: the hypervisor drops the pages, and
 # the resident size of the memory behind the node shrinks.
 #
 # Proof that it can fail: system memory that was used and freed is reported and
 # dropped in the same machine, and the memory of the device node is, too, in
-# "control", where it is an ordinary node.
+# "control", where it is an ordinary node. The pools were seen to spread over an
+# ordinary node in place of the device.
 set -euo pipefail
 # shellcheck source=devmem_lib.sh
 . "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
@@ -74,9 +76,27 @@ guest_pools() {
 	dmesg | sed -n 's/.*hugetlb_cma: reserved \([0-9]*\) MiB on node \([0-9]*\)/node\2.cma \1/p'
 }
 
+guest_cpus() {
+	local nid
+
+	for nid in $(nodes_with memory); do
+		echo "node$nid.cpus $(<"$NODE_DIR/node$nid/cpulist")"
+	done
+	echo "devices $(device_nodes)"
+}
+
+# More than these nodes have. A child, as what the OOM killer may take.
+guest_oom() {
+	echo 1 >/proc/sys/vm/panic_on_oom
+	echo 1 >/proc/sys/vm/overcommit_memory
+	numactl "--membind=$2" dd if=/dev/zero of=/dev/null bs=1G count=1 \
+		2>/dev/null || :
+	echo "still there"
+}
+
 case ${1:-} in
-hypervisor | pools)
-	"guest_$1"
+hypervisor | pools | cpus | oom)
+	"guest_$1" "$@"
 	exit
 	;;
 esac
@@ -223,8 +243,46 @@ pools_of_the_device_are_refused() {
 	nothing_on_the_device named
 }
 
+# No node for them in the firmware's tables, or in none that the kernel reads:
+# they are dealt out over the nodes, or go by the number of their cache, which
+# here is that of the device node as well.
+cpus_stay_on_system_nodes() {
+	boot cpus --mem 512M --device-mem 0 --cpus 4 \
+		--qemu "-smp 4,sockets=4,cores=1,threads=1" \
+		--append "numa=noacpi device_coherent=128M@256M" -- \
+		"$DEVMEM_DIR/keepout.sh" cpus
+	booted cpus
+	expect "device nodes" "$(value cpus devices)" 1
+	expect "CPUs of the system" "$(value cpus node0.cpus)" 0-3
+	expect "CPUs of the device" "$(value cpus node1.cpus)" ""
+}
+
+# NAME NODES: memory runs out there
+boot_oom() {
+	boot "$1" --mem 256M --sys-nodes 128M --device-mem 256M -- \
+		"$DEVMEM_DIR/keepout.sh" oom "$2"
+	until [[ -e $WORK/$1.status ]]; do
+		sleep 0.2
+	done
+}
+
+# Bound to all system nodes is as good as unbound: panic_on_oom=1 means that.
+# Bound to some is a constraint, and nothing to panic for.
+panic_on_oom_of_all_system_nodes() {
+	local message='Out of memory: system-wide panic_on_oom is enabled'
+
+	boot_oom all 0,1
+	grep -q "$message" "$WORK/all.log" ||
+		fail "bound to all system nodes, no panic"
+	boot_oom some 0
+	! grep -q "$message" "$WORK/some.log" ||
+		fail "bound to some nodes, a panic"
+	grep -qx 'still there' "$WORK/some.out" || fail "it didn't survive"
+}
+
 host_test
 boot_hypervisor device
 DEVMEM_NODES=1 boot_hypervisor control --no-register
 run_tests free_pages_are_reported balloon_takes_system_memory control \
-	pools_at_boot gigantic_pages_from_cma pools_of_the_device_are_refused
+	pools_at_boot gigantic_pages_from_cma pools_of_the_device_are_refused \
+	cpus_stay_on_system_nodes panic_on_oom_of_all_system_nodes
