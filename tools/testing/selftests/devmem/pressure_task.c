@@ -33,7 +33,7 @@
 
 #define CHUNK	256		/* pages that busy moves at a time */
 
-static void __attribute__((noreturn)) die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	perror(what);
 	exit(KSFT_FAIL);
