@@ -132,8 +132,8 @@ start() {
 DEVICE=(--append "device_coherent=memmap:device memory_hotplug.memmap_on_memory=1")
 start absent none --no-register --append "mem=384M"
 start idle none "${DEVICE[@]}"
-start busy busy "${DEVICE[@]}"
-start full full "${DEVICE[@]}"
+start 'busy' busy "${DEVICE[@]}"
+start 'full' full "${DEVICE[@]}"
 start ordinary bound --no-register
 for machine in "${MACHINES[@]}"; do
 	(booted "$machine") || exit 1

@@ -33,7 +33,7 @@
 
 #define CHUNK	256		/* pages that busy moves at a time */
 
-static void __attribute__((noreturn)) die(const char *what)
+static void die(const char *what)
 {
 	perror(what);
 	exit(KSFT_FAIL);
@@ -66,7 +66,7 @@ static void bind_to(char *p, size_t size, int nid)
 		die("mbind");
 }
 
-static void ready(void)
+static void say_ready(void)
 {
 	printf("ready\n");
 	fflush(stdout);
@@ -179,7 +179,7 @@ static void hold(const char *name, size_t size, int nid, long there)
 		bind_to(p, there * MIB, nid);
 		touch(p, there * MIB, 1);
 	}
-	ready();
+	say_ready();
 	for (;;)
 		pause();
 }
@@ -195,7 +195,7 @@ static void busy(size_t size, int nid1, int nid2)
 
 	bind_to(p, size, nid1);
 	touch(p, size, 0);
-	ready();
+	say_ready();
 	for (round = 1; ; round++) {
 		for (at = 0; at + CHUNK * PAGE <= size; at += CHUNK * PAGE) {
 			touch(p + at, CHUNK * PAGE, round);

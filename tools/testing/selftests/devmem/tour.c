@@ -363,7 +363,7 @@ static int watch_command(const char *command, struct peak *peak)
 			peak->where = where;
 			peak->there = kernel_memory(device);
 			peak->elsewhere = kernel_memory(0);
-			strcpy(peak->name, name);
+			memcpy(peak->name, name, sizeof(name));
 		}
 		if (fancy) {
 			putchar('\r');

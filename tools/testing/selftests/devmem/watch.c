@@ -121,7 +121,8 @@ int main(int argc, char **argv)
 		argv += 3;
 	}
 	if (argc < 4) {
-		fprintf(stderr, "usage: watch [-s AT_KB COMMAND_OF_SHELL] NODE REPORT COMMAND...\n");
+		fprintf(stderr,
+			"usage: watch [-s AT_KB COMMAND_OF_SHELL] NODE REPORT COMMAND...\n");
 		return 2;
 	}
 	report(argv[2], run(atoi(argv[1]), argv + 3));

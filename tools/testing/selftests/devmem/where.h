@@ -128,7 +128,7 @@ static struct where where_is(int session, int nid, char *largest)
 		sum.file_elsewhere += one.file_elsewhere;
 		if (one.anon_there > most) {
 			most = one.anon_there;
-			strcpy(largest, name);
+			memcpy(largest, name, sizeof(name));
 		}
 	}
 	if (dir)
