@@ -15,8 +15,7 @@
 #
 # Proof that it can fail: each program is also run without numactl, where the
 # same look at the device finds nothing; "control_cost" wants a program that
-# does a quarter more to be seen. With DEVMEM_NODES naming an ordinary node,
-# which has page cache and slab, the tests fail.
+# does a quarter more to be seen.
 set -euo pipefail
 # shellcheck source=devmem_lib.sh
 . "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
