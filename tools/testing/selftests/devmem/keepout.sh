@@ -14,6 +14,8 @@
 # dropped in the same machine, and the memory of the device node is, too, in
 # "control", where it is an ordinary node. The pools were seen to spread over an
 # ordinary node in place of the device.
+#
+# Arguments: the tests to run, all by default.
 set -euo pipefail
 # shellcheck source=devmem_lib.sh
 . "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
@@ -283,6 +285,7 @@ panic_on_oom_of_all_system_nodes() {
 host_test
 boot_hypervisor device
 DEVMEM_NODES=1 boot_hypervisor control --no-register
-run_tests free_pages_are_reported balloon_takes_system_memory control \
-	pools_at_boot gigantic_pages_from_cma pools_of_the_device_are_refused \
-	cpus_stay_on_system_nodes panic_on_oom_of_all_system_nodes
+ALL=(free_pages_are_reported balloon_takes_system_memory control pools_at_boot
+     gigantic_pages_from_cma pools_of_the_device_are_refused
+     cpus_stay_on_system_nodes panic_on_oom_of_all_system_nodes)
+run_tests "${@:-${ALL[@]}}"
