@@ -1671,13 +1671,95 @@ TEST_F(out, tracking)
 		EXPECT_EQ(8, pwrite(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(1UL, word >> pfn % 64 & 1);
-		/* Looking at it again may go by the TLB, and leave no mark. */
+		/* An access is seen when the TLB has no entry for it. */
+		mprotect(p, 64 * PAGE, PROT_READ);
+		mprotect(p, 64 * PAGE, PROT_READ | PROT_WRITE);
 		EXPECT_TRUE(intact(p, 64 * PAGE, 1));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
+		EXPECT_EQ(0UL, word >> pfn % 64 & 1);
 		close(fd);
 	}
 	EXPECT_TRUE(same_frames(p, 64 * PAGE, at));
 	EXPECT_TRUE(intact(p, 64 * PAGE, 1));
+}
+
+/* -- ZONE_MOVABLE --------------------------------------------------------- */
+
+/* First frame and number of frames of a node's ZONE_MOVABLE */
+static bool movable_zone(int nid, unsigned long *start, unsigned long *count)
+{
+	unsigned long n, spanned = 0;
+	char line[256], zone[32];
+	bool here = false;
+	int id;
+	FILE *f = fopen("/proc/zoneinfo", "r");
+
+	*count = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Node %d, zone %31s", &id, zone) == 2)
+			here = id == nid && !strcmp(zone, "Movable");
+		if (here && sscanf(line, " spanned %lu", &n) == 1)
+			spanned = n;
+		if (here && spanned && sscanf(line, " start_pfn: %lu", &n) == 1) {
+			*start = n;
+			*count = spanned;
+		}
+	}
+	if (f)
+		fclose(f);
+
+	return *count;
+}
+
+FIXTURE(movable)
+{
+	int dev, sys;
+	unsigned long start, count;
+};
+
+FIXTURE_SETUP(movable)
+{
+	int dev[MAX_NODES], sys[MAX_NODES];
+
+	if (!device_nodes(dev) || !system_nodes(sys) || getuid())
+		SKIP(return, "needs root and a device node");
+	self->dev = dev[0];
+	self->sys = sys[0];
+	if (!movable_zone(self->sys, &self->start, &self->count))
+		SKIP(return, "needs ZONE_MOVABLE on the first node");
+}
+
+FIXTURE_TEARDOWN(movable)
+{
+}
+
+/*
+ * What has to leave a device may go to ZONE_MOVABLE, where on such a machine
+ * most of the free memory is: a block of the device goes offline.
+ */
+TEST_F(movable, takes_what_leaves)
+{
+	unsigned long block, before, *pfn;
+	char *p = place(SIZE, 1UL << self->dev, 1), path[96];
+	FILE *f = fopen("/sys/devices/system/memory/block_size_bytes", "r");
+	long i, there = 0;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(1, fscanf(f, "%lx", &block));
+	fclose(f);
+	before = pfn_of(p) * PAGE / block;
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/memory/memory%lu/state", before);
+	ASSERT_EQ(0, write_text(path, "offline"));
+	pfn = frames_of(p, SIZE);
+	for (i = 0; i < PAGES; i++)
+		there += pfn[i] >= self->start &&
+			 pfn[i] < self->start + self->count;
+	EXPECT_EQ(PAGES, there + on_node(p, SIZE, self->dev));
+	EXPECT_GT(there, PAGES / 2);
+	EXPECT_TRUE(intact(p, SIZE, 1));
+	munmap(p, SIZE);
+	EXPECT_EQ(0, write_text(path, "online"));
 }
 
 /* -- Memory tiers ------------------------------------------------------------ */
