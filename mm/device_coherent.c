@@ -107,11 +107,19 @@ void device_coherent_build_zonelist(pg_data_t *pgdat)
  * A device's capacity is what it says: a request that finds the zone full may
  * compact it, and then fails without a word. It wakes nobody, and unless the
  * node makes room, no reclaim would ever help it, so it must not loop for one.
+ *
+ * For more than a page, the free pages that wait on the CPUs' lists are merged
+ * with their buddies here, before the first try: with __GFP_NORETRY a request
+ * of a costly order ends when compaction has nothing to do, and direct reclaim
+ * (device_coherent_no_reclaim()) never comes.
  */
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid)
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid, unsigned int order)
 {
 	WARN_ONCE(gfp & __GFP_NOFAIL,
 		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
+
+	if (order && (gfp & __GFP_DIRECT_RECLAIM) && node_is_device_coherent(nid))
+		drain_all_pages(device_coherent_zone(nid));
 
 	gfp &= ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM);
 	if (!(gfp & __GFP_RETRY_MAYFAIL) && !makes_room(nid))

@@ -181,7 +181,7 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 DECLARE_STATIC_KEY_FALSE(device_coherent_key);
 
 void device_coherent_build_zonelist(pg_data_t *pgdat);
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid);
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid, unsigned int order);
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who);
 void __device_coherent_refused(int nid, gfp_t gfp, unsigned int order);
 unsigned long device_coherent_total_pages(void);
@@ -203,11 +203,12 @@ static inline bool device_coherent_active(void)
 }
 
 /* What a flagged request that finds the zone full may do to get its page */
-static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp, int nid)
+static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp, int nid,
+						 unsigned int order)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (unlikely(gfp_device_coherent(gfp)))
-		return __device_coherent_slowpath_gfp(gfp, nid);
+		return __device_coherent_slowpath_gfp(gfp, nid, order);
 #endif
 	return gfp;
 }

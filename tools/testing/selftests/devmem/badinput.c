@@ -897,8 +897,8 @@ TEST_F(race, race)
 	fill_pages(r.p, SIZE, SEED(0));
 	ASSERT_EQ(0, pthread_create(&mover, NULL, variant->whole ?
 				    migrate_around : move_around, &r));
-	for (round = 0; round < ROUNDS || r.moved < 8 * N; round++) {
-		bool ok = variant->step(&r, round);
+	for (round = 0; round < ROUNDS || r.moved < 8 * N;) {
+		bool ok = variant->step(&r, round++);
 
 		EXPECT_TRUE(ok);
 		if (!ok || time(NULL) > end)

@@ -293,7 +293,9 @@ boot() {
 
 		"${VM[@]}" --timeout 180 --log "$WORK/$name.log" "$@" \
 			>"$WORK/$name.out" 2>"$WORK/$name.err" || rc=$?
-		echo "$rc" >"$WORK/$name.status"
+		# There when it is whole
+		echo "$rc" >"$WORK/$name.status.new"
+		mv "$WORK/$name.status.new" "$WORK/$name.status"
 	} </dev/null &
 }
 

@@ -600,10 +600,7 @@ FIXTURE_TEARDOWN(pins)
 	testmod("free");
 }
 
-/*
- * The same in the allocator's largest pieces, but for what the CPUs keep on
- * lists of their own.
- */
+/* The same in the allocator's largest pieces */
 TEST_F(pins, largest_pieces)
 {
 	long n = 0, whole = node_bytes(self->dev) / (PAGE << LARGEST_ORDER);
@@ -616,7 +613,7 @@ TEST_F(pins, largest_pieces)
 	ASSERT_GE(fd, 0);
 	while (!testmod("alloc %d %d 1", self->dev, LARGEST_ORDER))
 		n++;
-	EXPECT_GE(n, whole - 4);
+	EXPECT_EQ(whole, n);
 	close(fd);
 	munmap(p, SIZE);
 }
@@ -967,9 +964,10 @@ TEST_F(pins, too_much)
 		_exit(0);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	/* Killed, or told so; but not successful */
+	/* Killed, or told so; or others were killed, and it got all it wanted */
 	EXPECT_TRUE(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL :
-					  WEXITSTATUS(status) == ENOMEM);
+					  WEXITSTATUS(status) == ENOMEM ||
+					  !WEXITSTATUS(status));
 	kill(hog, SIGKILL);
 	waitpid(hog, NULL, 0);
 	for (i = 0; i < ARRAY_SIZE(spare); i++) {

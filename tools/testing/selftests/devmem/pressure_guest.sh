@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The guest's part of "pressure.sh": puts system memory under pressure by
-# reading files, by more anonymous memory than there is and at last until the
-# OOM killer comes, and prints what that did, one "name value" a line. Its
+# reading files while anonymous memory is written and at last until the OOM
+# killer comes, and prints what that did, one "name value" a line. Its
 # argument says what device nodes are meant to do meanwhile:
 #  none   nothing: they are empty, or there are none
 #  busy   a task writes memory on them and migrates it from one to the other
@@ -20,7 +20,7 @@ set -euo pipefail
 
 STATE=$1
 SWAP_MB=64
-LOAD_MB=164
+LOAD_MB=144
 PASSES=3
 TASK=$DEVMEM_DIR/pressure_task
 read -ra NODES <<<"$(device_nodes)"
@@ -40,7 +40,7 @@ system_watermarks() {
 
 	kb=$(</proc/sys/vm/min_free_kbytes)
 	echo "$kb" >/proc/sys/vm/min_free_kbytes
-	zones | awk '$2 != "Coherent" { min += $9; low += $10; high += $11 }
+	zones_now | awk '$2 != "Coherent" { min += $9; low += $10; high += $11 }
 		END { print "min", min; print "low", low; print "high", high }'
 }
 
@@ -77,7 +77,8 @@ echo "kswapd_threads $(pgrep -c '^kswapd')"
 "$TASK" load /dev/ram1 $LOAD_MB $PASSES
 echo "MemAvailable_after $(meminfo MemAvailable)"
 for nid in "${NODES[@]}"; do
-	echo "used_on_node$nid $(node_used "$nid")"
+	echo "used_on_node$nid $(zones_now | awk -v nid="$nid" \
+		'$1 == nid { n += $5 - $3 - $4 } END { print n + 0 }')"
 done
 
 swapoff /dev/ram0
