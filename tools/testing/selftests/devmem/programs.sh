@@ -95,11 +95,11 @@ elsewhere() {
 	expect "kB of the kernel's on the device" "$(seen kernel_there)" 0
 }
 
-# FILE...: what it wrote is shared memory of the device, since /tmp is a tmpfs
-# Freed pages may be in a batch on their way to an LRU list; drop_caches empties
-# those first.
+# FILE...: what it wrote is shared memory of the device, since /tmp is a tmpfs;
+# what it said, too. Freed pages may be in a batch on their way to an LRU list;
+# drop_caches empties those first.
 gone() {
-	rm -f "$@"
+	rm -f "$@" "$WORK/out" "$WORK/err"
 	echo 1 >/proc/sys/vm/drop_caches
 	expect_all_free
 	"$DEVMEM_DIR/audit" >"$WORK/audit" || fail "$(<"$WORK/audit")"
