@@ -3,8 +3,9 @@
 #
 # The guest's part of "pressure.sh": puts system memory under pressure by
 # reading files while anonymous memory is written and at last until the OOM
-# killer comes, and prints what that did, one "name value" a line. Its
-# argument says what device nodes are meant to do meanwhile:
+# killer comes, and prints what that did, one "name value" a line. Its first
+# argument says what device nodes are meant to do meanwhile, its second one by how
+# many MB of memory this run differs from others:
 #  none   nothing: they are empty, or there are none
 #  busy   a task writes memory on them and migrates it from one to the other
 #  full   a task has all of their memory
@@ -20,7 +21,7 @@ set -euo pipefail
 
 STATE=$1
 SWAP_MB=64
-LOAD_MB=144
+LOAD_MB=$((142 + $2))
 PASSES=3
 TASK=$DEVMEM_DIR/pressure_task
 read -ra NODES <<<"$(device_nodes)"
