@@ -33,6 +33,7 @@
 #include <linux/mmap_lock.h>
 #include <linux/mutex.h>
 #include <linux/node.h>
+#include <linux/notifier.h>
 #include <linux/numa_memblks.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
@@ -798,6 +799,45 @@ struct device_coherent_range {
 static DEFINE_MUTEX(device_coherent_lock);
 static LIST_HEAD(device_coherent_ranges);
 
+static BLOCKING_NOTIFIER_HEAD(device_coherent_notifiers);
+
+/**
+ * device_coherent_register_notifier - hear of device nodes that come and go
+ * @nb: called in process context with a device_coherent_event and a pointer to
+ *	the node id, an int. It may sleep and allocate, but neither add nor
+ *	remove device memory. What it returns doesn't keep anything from
+ *	happening.
+ *
+ * Look for nodes that are there already with for_each_device_coherent_node().
+ *
+ * Context: Process context, sleeps.
+ * Return: 0; -EEXIST if @nb is registered already.
+ */
+int device_coherent_register_notifier(struct notifier_block *nb)
+{
+	return blocking_notifier_chain_register(&device_coherent_notifiers, nb);
+}
+EXPORT_SYMBOL_GPL(device_coherent_register_notifier);
+
+/**
+ * device_coherent_unregister_notifier - the end of that
+ * @nb: what was registered. It isn't running any more when this returns.
+ *
+ * Context: Process context, sleeps.
+ * Return: 0; -ENOENT if @nb wasn't registered.
+ */
+int device_coherent_unregister_notifier(struct notifier_block *nb)
+{
+	return blocking_notifier_chain_unregister(&device_coherent_notifiers,
+						  nb);
+}
+EXPORT_SYMBOL_GPL(device_coherent_unregister_notifier);
+
+static void device_coherent_notify(int nid, enum device_coherent_event event)
+{
+	blocking_notifier_call_chain(&device_coherent_notifiers, event, &nid);
+}
+
 static bool device_coherent_node_in_use(int nid)
 {
 	struct device_coherent_range *range;
@@ -966,6 +1006,7 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size,
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 {
 	struct device_coherent_range *range;
+	bool first;
 	int rc;
 
 	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
@@ -991,9 +1032,9 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 		goto out;
 	}
 
-	if (!device_coherent_node_in_use(nid) &&
-	    sysfs_create_group(&node_devices[nid]->dev.kobj,
-			       &device_coherent_group))
+	first = !device_coherent_node_in_use(nid);
+	if (first && sysfs_create_group(&node_devices[nid]->dev.kobj,
+					&device_coherent_group))
 		pr_warn("node %d: no device_coherent folder in sysfs\n", nid);
 
 	range->nid = nid;
@@ -1003,6 +1044,8 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	range = NULL;
 	pr_info("node %d: %llu MB at [mem %#018llx-%#018llx]\n", nid,
 		size >> 20, start, start + size - 1);
+	if (first)
+		device_coherent_notify(nid, DEVICE_COHERENT_NODE_ADDED);
 out:
 	mutex_unlock(&device_coherent_lock);
 	kfree(range);
@@ -1082,6 +1125,8 @@ int device_coherent_remove(int nid, u64 start, u64 size)
 	clear_device_node(nid);
 	pr_info("node %d: [mem %#018llx-%#018llx] removed\n", nid, start,
 		start + size - 1);
+	if (!node_is_device_coherent(nid))
+		device_coherent_notify(nid, DEVICE_COHERENT_NODE_REMOVED);
 out:
 	mutex_unlock(&device_coherent_lock);
 

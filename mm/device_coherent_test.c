@@ -15,10 +15,12 @@
 #include <linux/device_coherent.h>
 #include <linux/kstrtox.h>
 #include <linux/list.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -31,14 +33,14 @@ struct held {
 	struct list_head list;
 	struct page *page;
 	unsigned int order;
-	bool contig;		/* from alloc_contig_range() */
+	unsigned long contig;	/* pages of a range, or 0 */
 };
 
 static DEFINE_MUTEX(held_lock);
 static LIST_HEAD(held_pages);
 static struct dentry *test_dir;
 
-static int hold(struct page *page, unsigned int order, bool contig)
+static int hold(struct page *page, unsigned int order, unsigned long contig)
 {
 	struct held *held = kmalloc(sizeof(*held), GFP_KERNEL);
 
@@ -60,8 +62,7 @@ static void drop_all(void)
 	list_for_each_entry_safe(held, next, &held_pages, list) {
 		list_del(&held->list);
 		if (held->contig)
-			free_contig_range(page_to_pfn(held->page),
-					  1UL << held->order);
+			device_coherent_free_contig(held->page, held->contig);
 		else
 			device_coherent_free_pages(held->page, held->order);
 		kfree(held);
@@ -71,7 +72,7 @@ static void drop_all(void)
 
 static int hold_or_free(struct page *page, unsigned int order)
 {
-	int rc = hold(page, order, false);
+	int rc = hold(page, order, 0);
 
 	if (rc)
 		device_coherent_free_pages(page, order);
@@ -156,43 +157,29 @@ static int cmd_plant(u64 *arg, int nr)
 	if (rc)
 		return rc;
 	pr_info("planted pfn %lu\n", pfn);
-	rc = hold(pfn_to_page(pfn), 0, true);
+	rc = hold(pfn_to_page(pfn), 0, 1);
 	if (rc)
 		free_contig_range(pfn, 1);
 
 	return rc;
 }
 
-/*
- * NID ORDER: the first run of that many pages, aligned to their number, that
- * can be had by moving away what can be moved
- */
+/* NID PAGES ALIGN: a contiguous range */
 static int cmd_contig(u64 *arg, int nr)
 {
-	unsigned long pfn, end, step;
-	struct zone *zone;
-	int rc = -ENOMEM;
+	struct page *page;
+	int rc;
 
-	if (arg[0] >= MAX_NUMNODES || !node_is_device_coherent(arg[0]) ||
-	    arg[1] >= BITS_PER_LONG - PAGE_SHIFT)
+	if (!is_power_of_2(arg[2]))
 		return -EINVAL;
 
-	step = 1UL << arg[1];
-	zone = &NODE_DATA(arg[0])->node_zones[ZONE_DEVICE_COHERENT];
-	end = zone_end_pfn(zone);
-	for (pfn = ALIGN(zone->zone_start_pfn, step); pfn + step <= end;
-	     pfn += step) {
-		rc = alloc_contig_range(pfn, pfn + step, MIGRATE_MOVABLE,
-					GFP_KERNEL | __GFP_DEVICE_COHERENT);
-		if (!rc || rc == -EINTR)
-			break;
-	}
+	page = device_coherent_alloc_contig(arg[0], GFP_KERNEL | __GFP_ZERO,
+					    arg[1], arg[2]);
+	if (!page)
+		return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+	rc = page_to_pfn(page) % arg[2] ? -ERANGE : hold(page, 0, arg[1]);
 	if (rc)
-		return rc;
-
-	rc = hold(pfn_to_page(pfn), arg[1], true);
-	if (rc)
-		free_contig_range(pfn, step);
+		device_coherent_free_contig(page, arg[1]);
 
 	return rc;
 }
@@ -214,7 +201,7 @@ static const struct command {
 	{ "fill",	1, cmd_fill },
 	{ "raw",	4, cmd_raw },
 	{ "plant",	1, cmd_plant },
-	{ "contig",	2, cmd_contig },
+	{ "contig",	3, cmd_contig },
 	{ "free",	0, cmd_free },
 };
 
@@ -404,7 +391,7 @@ static int held_show(struct seq_file *m, void *unused)
 		list_for_each_entry(held, &held_pages, list)
 			if (page_to_nid(held->page) == nid)
 				pages[page_in_zone_device_coherent(held->page)] +=
-					1UL << held->order;
+					held->contig ?: 1UL << held->order;
 		seq_printf(m, "node %d zone Coherent pages %lu other pages %lu\n",
 			   nid, pages[1], pages[0]);
 	}

@@ -13,6 +13,7 @@
 #ifndef _LINUX_DEVICE_COHERENT_H
 #define _LINUX_DEVICE_COHERENT_H
 
+#include <linux/err.h>
 #include <linux/errno.h>
 #include <linux/gfp.h>
 #include <linux/jump_label.h>
@@ -24,13 +25,37 @@
 #include <linux/types.h>
 
 struct folio;
+struct gen_pool;
 struct mempolicy;
+struct notifier_block;
 struct numa_meminfo;
 struct page;
 struct reclaim_stat;
 struct seq_file;
 struct task_struct;
 struct vm_area_struct;
+
+/**
+ * for_each_device_coherent_node - loop over the device nodes
+ * @nid: the node id, an int
+ */
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+#define for_each_device_coherent_node(nid)				\
+	for_each_node_state(nid, N_DEVICE_COHERENT)
+#else
+#define for_each_device_coherent_node(nid)				\
+	for ((nid) = MAX_NUMNODES; false; )
+#endif
+
+/**
+ * enum device_coherent_event - what a notifier hears of
+ * @DEVICE_COHERENT_NODE_ADDED: the node has become a device node
+ * @DEVICE_COHERENT_NODE_REMOVED: it has ceased to be one; its memory is gone
+ */
+enum device_coherent_event {
+	DEVICE_COHERENT_NODE_ADDED = 1,
+	DEVICE_COHERENT_NODE_REMOVED,
+};
 
 /* Flags of device_coherent_add() */
 #define DEVICE_COHERENT_MEMMAP_ON_DEVICE	BIT(0)
@@ -79,6 +104,16 @@ struct page *device_coherent_alloc_pages(int nid, gfp_t gfp,
 struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 					  unsigned int order);
 void device_coherent_free_pages(struct page *page, unsigned int order);
+struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
+					  unsigned long nr_pages,
+					  unsigned long align);
+void device_coherent_free_contig(struct page *page, unsigned long nr_pages);
+unsigned long device_coherent_largest_run(int nid, bool displace);
+struct gen_pool *device_coherent_pool_create(int nid, size_t size,
+					     int min_alloc_order);
+void device_coherent_pool_destroy(struct gen_pool *pool);
+int device_coherent_register_notifier(struct notifier_block *nb);
+int device_coherent_unregister_notifier(struct notifier_block *nb);
 #else
 static inline int device_coherent_add(int nid, u64 start, u64 size,
 				      unsigned int flags)
@@ -106,6 +141,44 @@ static inline struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 static inline void device_coherent_free_pages(struct page *page,
 					      unsigned int order)
 {
+}
+
+static inline struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
+							unsigned long nr_pages,
+							unsigned long align)
+{
+	return NULL;
+}
+
+static inline void device_coherent_free_contig(struct page *page,
+					       unsigned long nr_pages)
+{
+}
+
+static inline unsigned long device_coherent_largest_run(int nid, bool displace)
+{
+	return 0;
+}
+
+static inline struct gen_pool *
+device_coherent_pool_create(int nid, size_t size, int min_alloc_order)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void device_coherent_pool_destroy(struct gen_pool *pool)
+{
+}
+
+static inline int device_coherent_register_notifier(struct notifier_block *nb)
+{
+	return 0;
+}
+
+static inline int
+device_coherent_unregister_notifier(struct notifier_block *nb)
+{
+	return 0;
 }
 #endif /* CONFIG_ZONE_DEVICE_COHERENT */
 

@@ -244,6 +244,25 @@ two_ranges() {
 	expect_gone
 }
 
+# A driver hears of a node, not of each of its ranges.
+driver_hears_of_it() {
+	local half=$((SIZE / 2)) ring=/sys/module/device_coherent_ring/parameters
+
+	need_spare
+	modprobe device_coherent_ring commands=16
+	expect_testmod 0 add "$SPARE" "$START" "$half"
+	expect "nodes that came" "$(<$ring/nodes_added)" 1
+	expect_testmod 0 add "$SPARE" $((START + half)) "$half"
+	expect_testmod 0 remove "$SPARE" "$START" "$half"
+	expect_testmod EEXIST add "$SPARE" 0 "$SIZE"
+	expect "nodes that came" "$(<$ring/nodes_added)" 1
+	expect "nodes that went" "$(<$ring/nodes_removed)" 0
+	expect_testmod 0 remove "$SPARE" $((START + half)) "$half"
+	expect "nodes that went" "$(<$ring/nodes_removed)" 1
+	rmmod device_coherent_ring
+	expect_gone
+}
+
 bad_requests() {
 	local system=0
 
@@ -294,5 +313,6 @@ removal_of_stuck_page_is_interrupted() { held_page_keeps_the_range 1; }
 run_tests online online_kernel online_movable control_ordinary_node \
 	last_block_takes_the_node used_block_stays \
 	system_memory_goes_to_system_memory comes_and_goes two_ranges \
+	driver_hears_of_it \
 	bad_requests removal_of_held_page_fails \
 	removal_of_stuck_page_is_interrupted

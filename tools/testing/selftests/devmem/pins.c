@@ -254,22 +254,10 @@ static int make_udmabuf(int memfd, size_t size)
 
 /* -- Large pieces ------------------------------------------------------------ */
 
-/* The largest power of two pages that fits into a node, as an order */
-static int order_of(int nid)
-{
-	size_t pages = node_bytes(nid) / PAGE;
-	int order = 0;
-
-	while (2UL << order <= pages)
-		order++;
-
-	return order;
-}
-
 /* Can all of the device be had in one piece? Return: 0 or -errno */
 static int contiguous(int nid)
 {
-	int rc = testmod("contig %d %d", nid, order_of(nid));
+	int rc = testmod("contig %d %ld 1", nid, node_bytes(nid) / PAGE);
 
 	testmod("free");
 

@@ -567,10 +567,9 @@ TEST_F_TIMEOUT(device, contiguous_displaces, PATIENCE)
 		order++;
 	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
 				 share(self->size), 9));
-	/* What is still on its way to an LRU list doesn't look movable. */
-	ASSERT_EQ(0, write_text("/proc/sys/vm/drop_caches", "1"));
 	take(self->dev[0], &one);
-	EXPECT_EQ(0, testmod("contig %d %ld", self->dev[0], order));
+	EXPECT_EQ(0, testmod("contig %d %ld %ld", self->dev[0], 1L << order,
+			     1L << order));
 	moved = counter(self->dev[0], "coherent_displaced") - one.n[3];
 	EXPECT_GE(moved, (long)(self->size / 4 / PAGE));
 	/*
