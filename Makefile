@@ -27,7 +27,7 @@ help:
 	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
 	@echo '                    (BUILD=1: compile after each, option on and off; takes long)'
 	@echo 'make check-off      prove that with the option off every object has the same machine code'
-	@echo '                    (SMALL=1: of a small kernel that has all that the series touches)'
+	@echo '                    (TOUCHED=1: of those in folders that the series touches)'
 	@echo 'make check-docs     build our documentation pages, and fail on any warning about them'
 	@echo 'make check-upstream run the kernel'"'"'s own mm tests on stock and patched, print what differs'
 	@echo '                    (about 20 minutes; TESTS="NAME ...", PATIENCE=N on a slow machine)'
@@ -69,12 +69,17 @@ series: deps
 check-series: deps
 	@scripts/series check
 
-# Two kernels; with SMALL=1 two small ones, for which there is time in .ci/run.
-SMALL_SUFFIX = $(if $(filter-out 0,$(SMALL)),-small)
-
+# All objects of the kernel; with TOUCHED=1 those in folders that the series
+# touches, for which there is time in .ci/run.
+ifneq ($(filter-out 0,$(TOUCHED)),)
 check-off: deps
-	@scripts/build stock$(SMALL_SUFFIX) off$(SMALL_SUFFIX)
-	@scripts/compare-objects build/stock/o-stock$(SMALL_SUFFIX) build/linux/o-off$(SMALL_SUFFIX)
+	@scripts/build --touched stock off
+	@scripts/compare-objects build/stock/o-stock build/linux/o-off $$(scripts/build folders)
+else
+check-off: deps
+	@scripts/build stock off
+	@scripts/compare-objects build/stock/o-stock build/linux/o-off
+endif
 
 refresh:
 	@scripts/tree refresh
