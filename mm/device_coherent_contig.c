@@ -53,6 +53,17 @@ static unsigned long free_pages_from(unsigned long pfn)
 	return 0;
 }
 
+/* Does anybody use the folio but those who map or cache it, and the caller? */
+static bool folio_is_held(struct folio *folio)
+{
+	long expected = 1 + folio_mapcount(folio);
+
+	if (folio_mapping(folio))
+		expected += folio_nr_pages(folio);
+
+	return folio_ref_count(folio) > expected;
+}
+
 /* From this page to the end of its folio, or 0 if that can't be moved */
 static unsigned long movable_pages_from(struct page *page)
 {
@@ -64,7 +75,7 @@ static unsigned long movable_pages_from(struct page *page)
 
 	/* From here on it is a folio, and stays one. */
 	if (page_folio(page) == folio && folio_test_lru(folio) &&
-	    !folio_test_hwpoison(folio) && !folio_maybe_dma_pinned(folio))
+	    !folio_test_hwpoison(folio) && !folio_is_held(folio))
 		nr_pages = folio_nr_pages(folio) -
 			   folio_page_idx(folio, page);
 	folio_put(folio);
@@ -176,6 +187,7 @@ struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 {
 	struct page *page = NULL;
 	struct zone *zone;
+	int tries;
 
 	if (WARN_ON_ONCE(!is_power_of_2(align) ||
 			 (gfp & ~(GFP_KERNEL | __GFP_ZERO))))
@@ -198,7 +210,10 @@ struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 	/* So that what is free is in the buddy allocator */
 	drain_all_pages(zone);
 	page = take_run(zone, nr_pages, align, gfp, OBTAIN_FREE);
-	if (!page && !fatal_signal_pending(current)) {
+	/* Once more if it failed, for those who held a page for a moment */
+	for (tries = 0; tries < 3 && !page; tries++) {
+		if (fatal_signal_pending(current))
+			break;
 		/* What is on its way to an LRU list doesn't look movable. */
 		lru_add_drain_all();
 		page = take_run(zone, nr_pages, align, gfp, OBTAIN_MOVING);

@@ -33,14 +33,14 @@ struct held {
 	struct list_head list;
 	struct page *page;
 	unsigned int order;
-	unsigned long contig;	/* pages of a range, or 0 */
+	unsigned int contig;	/* pages of a range, or 0 */
 };
 
 static DEFINE_MUTEX(held_lock);
 static LIST_HEAD(held_pages);
 static struct dentry *test_dir;
 
-static int hold(struct page *page, unsigned int order, unsigned long contig)
+static int hold(struct page *page, unsigned int order, unsigned int contig)
 {
 	struct held *held = kmalloc(sizeof(*held), GFP_KERNEL);
 
@@ -391,7 +391,7 @@ static int held_show(struct seq_file *m, void *unused)
 		list_for_each_entry(held, &held_pages, list)
 			if (page_to_nid(held->page) == nid)
 				pages[page_in_zone_device_coherent(held->page)] +=
-					held->contig ?: 1UL << held->order;
+					held->contig ?: 1U << held->order;
 		seq_printf(m, "node %d zone Coherent pages %lu other pages %lu\n",
 			   nid, pages[1], pages[0]);
 	}

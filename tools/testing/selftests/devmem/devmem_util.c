@@ -166,20 +166,25 @@ long node_used(int nid)
 	return now.managed - now.free - now.pcp;
 }
 
-long node_left(int nid)
+long node_used_at_rest(int nid, long wanted)
 {
 	long used = 0;
 	int i;
 
 	for (i = 0; i < 20; i++) {
 		used = node_used(nid);
-		if (!used)
+		if (used == wanted)
 			break;
 		drain_lists();
 		usleep(i * 10000);
 	}
 
 	return used;
+}
+
+long node_left(int nid)
+{
+	return node_used_at_rest(nid, 0);
 }
 
 size_t node_bytes(int nid)

@@ -88,7 +88,10 @@ bool node_pages(int nid, struct node_pages *pages);
 /* Pages of the node that somebody has */
 long node_used(int nid);
 
-/* The same when nobody should have any: waits for what is freed late */
+/* The same when it should be so many: waits for what is freed late */
+long node_used_at_rest(int nid, long wanted);
+
+/* The same when nobody should have any */
 long node_left(int nid);
 
 /* The line @name of the node's vmstat, -1: none */

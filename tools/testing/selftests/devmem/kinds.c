@@ -652,8 +652,7 @@ TEST_F(kind, dropped)
 	EXPECT_EQ(N, on_node(p, size, NONE));
 	/* The pages of a memfd below private copies are on the device as well. */
 	EXPECT_EQ(variant->below ? N : 0,
-		  variant->below ? node_used(self->n.d1) :
-				   node_left(self->n.d1));
+		  node_used_at_rest(self->n.d1, variant->below ? N : 0));
 	fill_pages(p, size, 18);
 	EXPECT_TRUE(placed(p, size, self->n.d1, 18));
 }
