@@ -8,7 +8,6 @@
  * alloc_migration_target() (device_coherent_stay()). Long-term pins can't be in
  * the way, since they move pages off the device first (invariant 6).
  */
-#define pr_fmt(fmt) "device_coherent: " fmt
 
 #include <linux/align.h>
 #include <linux/device_coherent.h>
@@ -19,7 +18,6 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
 #include <linux/swap.h>
 
 #include "internal.h"
@@ -185,14 +183,14 @@ struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 					  unsigned long nr_pages,
 					  unsigned long align)
 {
+	struct zone *zone = device_coherent_hotplug_zone(nid);
 	struct page *page = NULL;
-	struct zone *zone;
 	int tries;
 
 	if (WARN_ON_ONCE(!is_power_of_2(align) ||
 			 (gfp & ~(GFP_KERNEL | __GFP_ZERO))))
 		return NULL;
-	if (!node_is_device_coherent(nid) || !nr_pages)
+	if (!zone || !nr_pages)
 		return NULL;
 
 	if (nr_pages <= MAX_ORDER_NR_PAGES &&
@@ -201,7 +199,6 @@ struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 	if (page)
 		return page;
 
-	zone = &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
 	gfp |= __GFP_DEVICE_COHERENT | __GFP_NOWARN;
 
 	if (mutex_lock_killable(&contig_lock))
@@ -253,13 +250,12 @@ EXPORT_SYMBOL_GPL(device_coherent_free_contig);
 unsigned long device_coherent_largest_run(int nid, bool displace)
 {
 	enum obtain how = displace ? OBTAIN_MOVING : OBTAIN_FREE;
+	struct zone *zone = device_coherent_hotplug_zone(nid);
 	unsigned long pfn, end, obstacle, largest = 0;
-	struct zone *zone;
 
-	if (!node_is_device_coherent(nid))
+	if (!zone)
 		return 0;
 
-	zone = &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
 	get_online_mems();
 	drain_all_pages(zone);
 	end = zone_end_pfn(zone);

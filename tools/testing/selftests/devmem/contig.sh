@@ -22,11 +22,6 @@ NID=${DEVICE_NODES[0]}
 OTHER=${DEVICE_NODES[1]}
 MANAGED=$(node_managed "$NID")
 
-# NAME: of a node's counters
-counter() {
-	awk -v name="$1" '$1 == name { print $2 }' "$NODE_DIR/node$NID/vmstat"
-}
-
 # shellcheck disable=SC2317 # called by run_test
 after_test() {
 	[[ ! -d $RING ]] || rmmod device_coherent_ring || :
@@ -39,11 +34,7 @@ tenant() {
 	local out
 
 	out=$(mktemp)
-	"$DEVMEM_DIR/pressure_task" hold tenant 0 "$NID" "$1" >"$out" &
-	until grep -q ready "$out"; do
-		kill -0 $! || fail "the tenant ended"
-		sleep 0.1
-	done
+	start_task "$out" "$DEVMEM_DIR/pressure_task" hold tenant 0 "$NID" "$1"
 	rm "$out"
 	TENANT=$!
 }
@@ -93,10 +84,10 @@ displaces() {
 	local half=$((MANAGED / 2)) before
 
 	tenant $((MANAGED * 3 / 4 >> 8))
-	before=$(counter coherent_displaced)
+	before=$(vmstat coherent_displaced)
 	expect_testmod 0 contig "$NID" $half 1
-	(($(counter coherent_displaced) - before >= MANAGED / 4)) ||
-		fail "$(counter coherent_displaced) - $before pages displaced"
+	(($(vmstat coherent_displaced) - before >= MANAGED / 4)) ||
+		fail "$(vmstat coherent_displaced) - $before pages displaced"
 	expect_testmod 0 free
 	expect_testmod 0 contig "$NID" "$MANAGED" 1
 	kill -0 "$TENANT" || fail "the tenant has ended"
@@ -111,11 +102,11 @@ obstacle() {
 	expect_testmod 0 contig "$NID" 1 1
 	expect "held pages" "$(held "$NID")" $((half + 1))
 	tenant 32
-	before="$(counter coherent_displaced) $(counter coherent_moved_out)"
+	before="$(vmstat coherent_displaced) $(vmstat coherent_moved_out)"
 	expect_testmod ENOMEM contig "$NID" $((MANAGED - half)) 1
 	expect_testmod ENOMEM contig "$NID" $((MANAGED - 1)) 1
 	expect "pages that moved" \
-		"$(counter coherent_displaced) $(counter coherent_moved_out)" \
+		"$(vmstat coherent_displaced) $(vmstat coherent_moved_out)" \
 		"$before"
 	expect_testmod 0 contig "$NID" $((MANAGED / 4)) 1
 }

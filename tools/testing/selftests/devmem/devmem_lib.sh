@@ -198,6 +198,19 @@ meminfo() {
 	awk -v name="$1:" '$1 == name { print $2 }' /proc/meminfo
 }
 
+# FILE COMMAND...: a task that stays, with its output in that file. Waits until
+# it says "ready"; $! is its process.
+start_task() {
+	local file=$1
+
+	shift
+	"$@" >"$file" &
+	until grep -q ready "$file"; do
+		kill -0 $! || fail "$* ended"
+		sleep 0.1
+	done
+}
+
 # FILE TEXT: writes it; prints the name of the error, or 0
 write_errno() {
 	local out

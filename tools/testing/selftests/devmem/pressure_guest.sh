@@ -27,13 +27,9 @@ TASK=$DEVMEM_DIR/pressure_task
 read -ra NODES <<<"$(device_nodes)"
 WORK=$(mktemp -d)
 
-# ARGUMENT...: a task that stays; waits until it is ready
+# ARGUMENT...: a task that stays
 start() {
-	"$TASK" "$@" >"$WORK/$2" &
-	while ! grep -q ready "$WORK/$2"; do
-		kill -0 $! || fail "pressure_task $* ended"
-		sleep 0.1
-	done
+	start_task "$WORK/$2" "$TASK" "$@"
 }
 
 system_watermarks() {
@@ -77,10 +73,6 @@ echo "MemAvailable $(meminfo MemAvailable)"
 echo "kswapd_threads $(pgrep -c '^kswapd')"
 "$TASK" load /dev/ram1 $LOAD_MB $PASSES
 echo "MemAvailable_after $(meminfo MemAvailable)"
-for nid in "${NODES[@]}"; do
-	echo "used_on_node$nid $(zones_now | awk -v nid="$nid" \
-		'$1 == nid { n += $5 - $3 - $4 } END { print n + 0 }')"
-done
 
 swapoff /dev/ram0
 kills=$(vmstat oom_kill)
