@@ -2,8 +2,9 @@
 /*
  * Test-only interface to ZONE_DEVICE_COHERENT, for
  * tools/testing/selftests/devmem: adds and removes device memory as a driver
- * does, holds pages of a device node, gives the GFP flag to allocators that
- * must not take it, and plants the very page that the audit has to find.
+ * does, holds pages of a device node, imports buffers of one, gives the GFP flag
+ * to allocators that must not take it, and plants the very page that the audit
+ * has to find.
  *
  * One command a line, written to <debugfs>/device_coherent_test/command; the
  * write returns the error of what the command did. "held" reports the pages
@@ -13,6 +14,9 @@
 
 #include <linux/debugfs.h>
 #include <linux/device_coherent.h>
+#include <linux/dma-buf.h>
+#include <linux/dma-mapping.h>
+#include <linux/iosys-map.h>
 #include <linux/kstrtox.h>
 #include <linux/list.h>
 #include <linux/log2.h>
@@ -20,6 +24,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/platform_device.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -190,6 +195,167 @@ static int cmd_free(u64 *arg, int nr)
 	return 0;
 }
 
+/* -- A driver that imports buffers ----------------------------------------- */
+
+#ifdef CONFIG_DMA_SHARED_BUFFER
+static void add_to_page(void *addr, u8 number)
+{
+	u8 *byte = addr;
+	int i;
+
+	for (i = 0; i < PAGE_SIZE; i++)
+		byte[i] += number;
+}
+
+/* The pages with even numbers, where the device has them */
+static int add_by_device(struct sg_table *table, size_t size, u8 number)
+{
+	struct sg_page_iter page_iter;
+	struct sg_dma_page_iter dma_iter;
+	unsigned long nr = 0;
+
+	for_each_sgtable_page(table, &page_iter, 0)
+		if (nr++ % 2 == 0)
+			add_to_page(page_address(sg_page_iter_page(&page_iter)),
+				    number);
+	if (nr != size >> PAGE_SHIFT)
+		return -ERANGE;
+
+	/* No IOMMU, no bounce buffer: the very pages */
+	for_each_sgtable_dma_page(table, &dma_iter, 0) {
+		dma_addr_t addr = sg_page_iter_dma_address(&dma_iter);
+
+		if (!page_in_zone_device_coherent(pfn_to_page(PHYS_PFN(addr))))
+			return -EFAULT;
+	}
+
+	return 0;
+}
+
+/* The others, where the kernel has them */
+static int add_by_kernel(struct dma_buf *dmabuf, u8 number)
+{
+	struct iosys_map map;
+	size_t at;
+	int rc;
+
+	rc = dma_buf_vmap_unlocked(dmabuf, &map);
+	if (rc)
+		return rc;
+	for (at = PAGE_SIZE; at < dmabuf->size; at += 2 * PAGE_SIZE)
+		add_to_page(map.vaddr + at, number);
+	dma_buf_vunmap_unlocked(dmabuf, &map);
+
+	return 0;
+}
+
+static int add_to_buffer(struct dma_buf *dmabuf, struct sg_table *table,
+			 u64 number)
+{
+	int rc;
+
+	rc = dma_buf_begin_cpu_access(dmabuf, DMA_BIDIRECTIONAL);
+	if (!rc)
+		rc = add_by_device(table, dmabuf->size, number);
+	if (!rc)
+		rc = add_by_kernel(dmabuf, number);
+	if (!rc)
+		rc = dma_buf_end_cpu_access(dmabuf, DMA_BIDIRECTIONAL);
+
+	return rc;
+}
+
+/* Is it contiguous, and aligned to so many bytes? */
+static int look_at_buffer(struct dma_buf *dmabuf, struct sg_table *table,
+			  u64 align)
+{
+	dma_addr_t next = sg_dma_address(table->sgl);
+	struct scatterlist *sg;
+	int i;
+
+	if (!IS_ALIGNED(next, align))
+		return -EDOM;
+	for_each_sgtable_dma_sg(table, sg, i) {
+		if (sg_dma_address(sg) != next)
+			return -ERANGE;
+		next += sg_dma_len(sg);
+	}
+
+	return 0;
+}
+
+static int use_buffer(struct dma_buf *dmabuf, struct device *dev,
+		      int (*use)(struct dma_buf *dmabuf,
+				 struct sg_table *table, u64 arg), u64 arg)
+{
+	struct dma_buf_attachment *at = dma_buf_attach(dmabuf, dev);
+	struct sg_table *table;
+	int rc;
+
+	if (IS_ERR(at))
+		return PTR_ERR(at);
+
+	table = dma_buf_map_attachment_unlocked(at, DMA_BIDIRECTIONAL);
+	rc = PTR_ERR_OR_ZERO(table);
+	if (!rc) {
+		rc = use(dmabuf, table, arg);
+		dma_buf_unmap_attachment_unlocked(at, table, DMA_BIDIRECTIONAL);
+	}
+	dma_buf_detach(dmabuf, at);
+
+	return rc;
+}
+
+static int import_buffer(int fd,
+			 int (*use)(struct dma_buf *dmabuf,
+				    struct sg_table *table, u64 arg), u64 arg)
+{
+	struct platform_device *pdev;
+	struct dma_buf *dmabuf;
+	int rc;
+
+	dmabuf = dma_buf_get(fd);
+	if (IS_ERR(dmabuf))
+		return PTR_ERR(dmabuf);
+
+	pdev = platform_device_register_simple(KBUILD_MODNAME, -1, NULL, 0);
+	rc = PTR_ERR_OR_ZERO(pdev);
+	if (!rc) {
+		rc = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+		if (!rc)
+			rc = use_buffer(dmabuf, &pdev->dev, use, arg);
+		platform_device_unregister(pdev);
+	}
+	dma_buf_put(dmabuf);
+
+	return rc;
+}
+
+/* FD NUMBER: adds a number to each byte of the buffer */
+static int cmd_import(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], add_to_buffer, arg[1]);
+}
+
+/* FD ALIGN: succeeds if the buffer is contiguous, and aligned */
+static int cmd_layout(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], look_at_buffer, arg[1]);
+}
+
+MODULE_IMPORT_NS(DMA_BUF);
+#else
+static int cmd_import(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static int cmd_layout(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 static const struct command {
 	const char *name;
 	int min_args;
@@ -202,6 +368,8 @@ static const struct command {
 	{ "raw",	4, cmd_raw },
 	{ "plant",	1, cmd_plant },
 	{ "contig",	3, cmd_contig },
+	{ "import",	2, cmd_import },
+	{ "layout",	2, cmd_layout },
 	{ "free",	0, cmd_free },
 };
 

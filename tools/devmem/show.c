@@ -67,16 +67,14 @@ static __u64 mapping_pages(const struct mapping *map)
 /* What most of a slice is */
 static char cell_of(const struct devmem_verify *v)
 {
+	/* Of those that are unmovable, the driver doesn't say where they are. */
 	if (!v->present && !v->swapped)
-		return '.';
+		return v->unmovable ? 'u' : '.';
 	if (v->swapped > v->present)
 		return 'w';
-	/* Of these the driver doesn't say where they are. */
-	if (v->unmovable == v->present)
-		return 'u';
 	if (!v->device)
 		return 's';
-	return v->device + v->unmovable == v->present ? 'D' : 'm';
+	return v->device == v->present ? 'D' : 'm';
 }
 
 static void add_verified(struct view *view, const struct devmem_verify *v,
@@ -244,8 +242,7 @@ static void print_total(const struct show *s)
 	process_name(s->pid, name, sizeof(name));
 	printf("process %d (", (int)s->pid);
 	print_name(stdout, name, 0);
-	printf("): %s", size_text(size, (t->present - t->unmovable) *
-					   page_size()));
+	printf("): %s", size_text(size, t->present * page_size()));
 	printf(", %s on devices",
 	       size_text(size, t->device * page_size()));
 	if (t->swapped)
@@ -274,7 +271,8 @@ static void print_mapping(const struct show *s, const struct mapping *map,
 	printf("%12llx", map->start);
 	if (wide)
 		printf("-%-12llx", map->end);
-	printf("  %5s", size_text(size, view->where.present * page_size()));
+	printf("  %5s", size_text(size, (view->where.present +
+					 view->where.unmovable) * page_size()));
 	printf("  %6s  ", size_text(size, view->where.device * page_size()));
 	print_strip(stdout, view->strip);
 	fputs(map->name[0] && rest > 2 ? "  " : "", stdout);
@@ -294,7 +292,7 @@ static void print_show(const struct show *s)
 	       color(COLOR_NONE));
 	for (i = 0; i < s->maps.nr; i++) {
 		if (s->all || s->views[i].where.present ||
-		    s->views[i].where.swapped)
+		    s->views[i].where.swapped || s->views[i].where.unmovable)
 			print_mapping(s, &s->maps.map[i], &s->views[i], wide);
 	}
 	print_strip_legend(stdout);
@@ -368,7 +366,7 @@ static void json_show(const struct show *s)
 	json_open(&j, "mappings", '[');
 	for (i = 0; i < s->maps.nr; i++) {
 		if (s->all || s->views[i].where.present ||
-		    s->views[i].where.swapped)
+		    s->views[i].where.swapped || s->views[i].where.unmovable)
 			json_mapping(s, &j, &s->maps.map[i], &s->views[i]);
 	}
 	json_close(&j, ']');
