@@ -124,50 +124,30 @@ static bool walk_huge_page(struct range_walk *rw, struct vm_area_struct *vma,
 	return more;
 }
 
-static bool walk_page(struct range_walk *rw, struct vm_area_struct *vma,
-		      pte_t pte, unsigned long addr)
+static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long end,
+		    struct mm_walk *walk)
 {
+	struct range_walk *rw = walk->private;
+	pte_t pte = ptep_get(ptep);
 	bool more = true;
 
 	if (pte_none_mostly(pte) ||
 	    (pte_present(pte) && is_zero_pfn(pte_pfn(pte))))
 		see_nothing(rw, 1);
 	else if (pte_present(pte))
-		more = see_folio(rw, vm_normal_folio(vma, addr, pte), 1, false);
+		more = see_folio(rw, vm_normal_folio(walk->vma, addr, pte), 1,
+				 false);
 	else
 		see_swap(rw, pte_to_swp_entry(pte), 1, false);
+	rw->next = more ? end : addr;
 
-	return more;
+	return !more;
 }
 
-/* A page table; ACTION_AGAIN if it isn't one any more */
-static bool walk_table(struct range_walk *rw, pmd_t *pmd, unsigned long addr,
-		       unsigned long end, struct mm_walk *walk)
+static int walk_huge(pmd_t *pmd, unsigned long addr, unsigned long end,
+		     struct mm_walk *walk)
 {
-	pte_t *first, *pte;
-	bool more = true;
-	spinlock_t *ptl;	/* of the page table */
-
-	first = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
-	if (!first) {
-		walk->action = ACTION_AGAIN;
-		return true;
-	}
-	for (pte = first; addr != end && more; pte++, addr += PAGE_SIZE) {
-		rw->next = addr;
-		more = walk_page(rw, walk->vma, ptep_get(pte), addr);
-	}
-	pte_unmap_unlock(first, ptl);
-	if (more)
-		rw->next = end;
-
-	return more;
-}
-
-/* The same of a huge page */
-static bool walk_huge(struct range_walk *rw, pmd_t *pmd, unsigned long addr,
-		      unsigned long end, struct mm_walk *walk)
-{
+	struct range_walk *rw = walk->private;
 	bool more = true;
 	spinlock_t *ptl;	/* of the page table */
 
@@ -182,7 +162,7 @@ static bool walk_huge(struct range_walk *rw, pmd_t *pmd, unsigned long addr,
 	}
 	spin_unlock(ptl);
 
-	return more;
+	return !more;
 }
 
 static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -190,18 +170,16 @@ static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 {
 	struct range_walk *rw = walk->private;
 	pmd_t entry = pmdp_get_lockless(pmd);
-	bool more;
 
-	if (is_swap_pmd(entry) || pmd_trans_huge(entry))
-		more = walk_huge(rw, pmd, addr, end, walk);
-	else
-		more = walk_table(rw, pmd, addr, end, walk);
+	if (rw->queued >= BATCH_PAGES || ++rw->tables > BATCH_TABLES) {
+		rw->next = addr;
+		return 1;
+	}
 	cond_resched();
-	if (walk->action == ACTION_AGAIN)
-		return 0;
+	if (is_swap_pmd(entry) || pmd_trans_huge(entry))
+		return walk_huge(pmd, addr, end, walk);
 
-	return !more || rw->queued >= BATCH_PAGES ||
-	       ++rw->tables >= BATCH_TABLES;
+	return 0;
 }
 
 static int walk_hole(unsigned long addr, unsigned long end, int depth,
@@ -231,6 +209,7 @@ static int walk_vma(unsigned long addr, unsigned long end, struct mm_walk *walk)
 
 static const struct mm_walk_ops range_walk_ops = {
 	.pmd_entry = walk_pmd,
+	.pte_entry = walk_pte,
 	.pte_hole = walk_hole,
 	.test_walk = walk_vma,
 	.walk_lock = PGWALK_RDLOCK,
