@@ -68,7 +68,8 @@ static unsigned long movable_pages_from(struct page *page)
 	struct folio *folio = page_folio(page);
 	long nr_pages = 0;
 
-	if (PageReserved(page) || !folio_try_get(folio))
+	/* A reference would be in the way of whoever frees a page. */
+	if (!PageLRU(page) || !folio_try_get(folio))
 		return 0;
 
 	/* From here on it is a folio, and stays one. */
@@ -141,6 +142,15 @@ static struct page *take_run(const struct zone *zone, unsigned long nr_pages,
 	return NULL;
 }
 
+/* free_contig_range() complains of a page that somebody looks at meanwhile. */
+static void free_each_page(struct page *page, unsigned long nr_pages)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr_pages; i++)
+		__free_page(nth_page(page, i));
+}
+
 /* A piece that the buddy allocator has, cut to its size */
 static struct page *take_buddy(int nid, unsigned long nr_pages, gfp_t gfp)
 {
@@ -152,9 +162,7 @@ static struct page *take_buddy(int nid, unsigned long nr_pages, gfp_t gfp)
 		return NULL;
 
 	split_page(page, order);
-	if (nr_pages < 1UL << order)
-		free_contig_range(page_to_pfn(page) + nr_pages,
-				  (1UL << order) - nr_pages);
+	free_each_page(nth_page(page, nr_pages), (1UL << order) - nr_pages);
 
 	return page;
 }
@@ -232,7 +240,7 @@ EXPORT_SYMBOL_GPL(device_coherent_alloc_contig);
 void device_coherent_free_contig(struct page *page, unsigned long nr_pages)
 {
 	if (page)
-		free_contig_range(page_to_pfn(page), nr_pages);
+		free_each_page(page, nr_pages);
 }
 EXPORT_SYMBOL_GPL(device_coherent_free_contig);
 
@@ -260,6 +268,8 @@ unsigned long device_coherent_largest_run(int nid, bool displace)
 	drain_all_pages(zone);
 	end = zone_end_pfn(zone);
 	for (pfn = zone->zone_start_pfn; pfn < end; pfn = obstacle + 1) {
+		if (fatal_signal_pending(current))
+			break;
 		obstacle = next_obstacle(zone, pfn, end, how);
 		largest = max(largest, obstacle - pfn);
 	}

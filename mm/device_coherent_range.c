@@ -268,7 +268,7 @@ static bool count_folio(struct range_walk *rw, struct folio *folio,
  * unmap or move in the meantime may be counted as before or as after.
  *
  * Context: Process context, sleeps, takes the mmap lock for reading.
- * Return: 0; -EINTR for a signal.
+ * Return: 0; -EINTR for a fatal signal.
  */
 int device_coherent_find_range(struct mm_struct *mm, unsigned long addr,
 			       unsigned long end,
@@ -279,7 +279,7 @@ int device_coherent_find_range(struct mm_struct *mm, unsigned long addr,
 
 	for (; addr < end && !err; addr = rw.next) {
 		err = walk_some(&rw, mm, addr, end);
-		if (!err && signal_pending(current) && rw.next < end)
+		if (!err && fatal_signal_pending(current))
 			err = -EINTR;
 	}
 

@@ -328,10 +328,13 @@ static int fill_as(struct devmem_buffer *buf, const struct devmem_alloc *how)
 static int fill_from(struct devmem_buffer *buf, int nid,
 		     const struct devmem_alloc *how)
 {
+	struct zone *zone = device_coherent_hotplug_zone(nid);
 	int err;
 
+	if (!zone)
+		return -ENODEV;
 	/* Nobody's memory is reclaimed for what can't be had. */
-	if (buf->nr_pages > zone_managed_pages(device_coherent_hotplug_zone(nid)))
+	if (buf->nr_pages > zone_managed_pages(zone))
 		return -ENOMEM;
 
 	err = charge_buffer(buf);
@@ -370,7 +373,7 @@ static int fill_buffer(struct devmem_buffer *buf, const struct devmem_alloc *how
 	nodes_and(left, left, node_states[N_DEVICE_COHERENT]);
 	if (from == DEVMEM_NODE_NEAREST)
 		from = numa_node_id();
-	else if (!node_is_device_coherent(from))
+	else if (!node_is_device_coherent(from) || !node_state(from, N_MEMORY))
 		return -ENODEV;
 	else if (!node_isset(from, left))
 		return -EACCES;
@@ -460,7 +463,7 @@ static const struct vm_operations_struct buffer_vm_ops = {
 static int buffer_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 {
 	/* A private copy would be system memory, without telling. */
-	if (!(vma->vm_flags & VM_SHARED))
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 
 	vma->vm_ops = &buffer_vm_ops;
@@ -678,6 +681,8 @@ static int check_alloc(const struct devmem_alloc *how)
 	    (access != O_RDONLY && access != O_RDWR))
 		return -EINVAL;
 	if (!how->size || !IS_ALIGNED(how->size, unit))
+		return -EINVAL;
+	if (how->node == DEVMEM_NODE_NEAREST && how->flags & DEVMEM_ALLOC_EXACT)
 		return -EINVAL;
 	if (how->align && (!is_power_of_2(how->align) ||
 			   !(how->flags & DEVMEM_ALLOC_CONTIG)))

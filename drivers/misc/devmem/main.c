@@ -107,6 +107,7 @@ static u64 counter(int nid, enum node_stat_item item)
 static long ioctl_info(unsigned int cmd, void __user *uarg)
 {
 	struct devmem_info info;
+	struct zone *zone;
 	int nid, err;
 
 	err = get_arg(&info, sizeof(info), SIZE_VER0(struct devmem_info, evicted),
@@ -119,10 +120,13 @@ static long ioctl_info(unsigned int cmd, void __user *uarg)
 	nid = find_node(info.node, info.flags & DEVMEM_INFO_NEXT);
 	if (nid < 0)
 		return nid;
+	zone = device_coherent_hotplug_zone(nid);
+	if (!zone)
+		return -ENODEV;
 
 	info.node = nid;
 	info.distance = node_distance(numa_node_id(), nid);
-	info.size = zone_managed_pages(device_coherent_hotplug_zone(nid));
+	info.size = zone_managed_pages(zone);
 	info.size <<= PAGE_SHIFT;
 	info.free = (u64)device_coherent_nr_free(nid) << PAGE_SHIFT;
 	info.largest_free = 0;
@@ -215,7 +219,7 @@ static long ioctl_verify(unsigned int cmd, void __user *uarg)
 		      cmd, uarg);
 	if (err)
 		return err;
-	if (v.flags || v.pad)
+	if (v.flags || v.pad || (v.nodes && !v.nr_nodes))
 		return -EINVAL;
 
 	err = devmem_verify(&v);
@@ -284,7 +288,7 @@ static void start_watch(struct devmem_file *df, const struct devmem_watch *w,
 	lockdep_assert_held(&watch_lock);
 
 	df->nid = w->node;
-	df->nr_pages = DIV_ROUND_UP_ULL(w->free, PAGE_SIZE);
+	df->nr_pages = (w->free >> PAGE_SHIFT) + !PAGE_ALIGNED(w->free);
 	df->eventfd = eventfd;
 	df->room = false;
 	list_add_tail(&df->list, &watches);
@@ -304,10 +308,10 @@ static long ioctl_watch(struct devmem_file *df, unsigned int cmd,
 		return err;
 	if (w.flags || w.pad || w.eventfd < -1)
 		return -EINVAL;
-	if (!node_is_device_coherent(w.node))
+	if (w.free && !node_is_device_coherent(w.node))
 		return -ENODEV;
 
-	if (w.eventfd >= 0 && w.free) {
+	if (w.free && w.eventfd >= 0) {
 		eventfd = eventfd_ctx_fdget(w.eventfd);
 		if (IS_ERR(eventfd))
 			return PTR_ERR(eventfd);

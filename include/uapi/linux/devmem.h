@@ -83,7 +83,7 @@ struct devmem_alloc {
 #define DEVMEM_ALLOC_CONTIG	(1 << 0)
 /* Of whole huge pages (PMD size), so that mappings can be huge throughout */
 #define DEVMEM_ALLOC_HUGE	(1 << 1)
-/* From @node or not at all; otherwise the other device nodes are tried, too */
+/* From the named @node or not at all; otherwise others are tried, too */
 #define DEVMEM_ALLOC_EXACT	(1 << 2)
 
 /**
@@ -185,7 +185,7 @@ struct devmem_verify {
  * @node: the device node
  * @eventfd: an eventfd to be signalled as often as free memory rises to @free,
  *	     or -1
- * @free: bytes; with 0 the watch ends
+ * @free: bytes; with 0 the watch ends, and the rest doesn't matter
  * @flags: zero
  * @pad: zero
  *

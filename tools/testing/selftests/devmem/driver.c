@@ -36,6 +36,18 @@
 #define SIZE	(8 * MIB)
 #define PAGES	((long)(SIZE / PAGE))
 
+/* The same on 32 bits: every member at a multiple of its size, no tail */
+_Static_assert(sizeof(struct devmem_info) == 88, "info");
+_Static_assert(sizeof(struct devmem_alloc) == 32, "alloc");
+_Static_assert(sizeof(struct devmem_migrate) == 112, "migrate");
+_Static_assert(sizeof(struct devmem_verify) == 112, "verify");
+_Static_assert(sizeof(struct devmem_watch) == 24, "watch");
+_Static_assert(offsetof(struct devmem_info, size) == 16, "info");
+_Static_assert(offsetof(struct devmem_alloc, fd_flags) == 24, "alloc");
+_Static_assert(offsetof(struct devmem_migrate, moved) == 40, "migrate");
+_Static_assert(offsetof(struct devmem_verify, nodes) == 32, "verify");
+_Static_assert(offsetof(struct devmem_watch, flags) == 16, "watch");
+
 FIXTURE(driver)
 {
 	struct nodes n;
@@ -434,6 +446,9 @@ TEST_F(driver, nearest_node_with_room)
 	EXPECT_EQ(PAGES, node_used(alloc.node));
 	close(alloc.fd);
 
+	/* Exactly the nearest would be none that is named. */
+	EXPECT_EQ(-EINVAL, devmem_alloc(self->fd, DEVMEM_NODE_NEAREST, SIZE,
+					DEVMEM_ALLOC_EXACT, 0));
 	all = devmem_alloc(self->fd, self->n.d1, self->size, 0, 0);
 	ASSERT_LE(0, all);
 	EXPECT_EQ(-ENOMEM, devmem_alloc(self->fd, self->n.d1, SIZE,

@@ -703,7 +703,7 @@ static bool no_device(const struct env *e, int nid)
 		try_alloc(e->fd, nid, SIZE, DEVMEM_ALLOC_EXACT, 0),
 		try_alloc(e->fd, nid, HUGE, DEVMEM_ALLOC_CONTIG, HUGE),
 		devmem_watch(e->fd, nid, PAGE, -1),
-		devmem_watch(e->fd, nid, 0, -1),
+		devmem_watch(e->fd, nid, PAGE, -1),
 	};
 	size_t i;
 
