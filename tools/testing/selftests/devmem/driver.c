@@ -12,6 +12,7 @@
  * wrong on purpose is in driver_bad.c.
  */
 #define _GNU_SOURCE
+#include <assert.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
 #include <poll.h>
@@ -37,16 +38,16 @@
 #define PAGES	((long)(SIZE / PAGE))
 
 /* The same on 32 bits: every member at a multiple of its size, no tail */
-_Static_assert(sizeof(struct devmem_info) == 88, "info");
-_Static_assert(sizeof(struct devmem_alloc) == 32, "alloc");
-_Static_assert(sizeof(struct devmem_migrate) == 112, "migrate");
-_Static_assert(sizeof(struct devmem_verify) == 112, "verify");
-_Static_assert(sizeof(struct devmem_watch) == 24, "watch");
-_Static_assert(offsetof(struct devmem_info, size) == 16, "info");
-_Static_assert(offsetof(struct devmem_alloc, fd_flags) == 24, "alloc");
-_Static_assert(offsetof(struct devmem_migrate, moved) == 40, "migrate");
-_Static_assert(offsetof(struct devmem_verify, nodes) == 32, "verify");
-_Static_assert(offsetof(struct devmem_watch, flags) == 16, "watch");
+static_assert(sizeof(struct devmem_info) == 88, "info");
+static_assert(sizeof(struct devmem_alloc) == 32, "alloc");
+static_assert(sizeof(struct devmem_migrate) == 112, "migrate");
+static_assert(sizeof(struct devmem_verify) == 112, "verify");
+static_assert(sizeof(struct devmem_watch) == 24, "watch");
+static_assert(offsetof(struct devmem_info, size) == 16, "info");
+static_assert(offsetof(struct devmem_alloc, fd_flags) == 24, "alloc");
+static_assert(offsetof(struct devmem_migrate, moved) == 40, "migrate");
+static_assert(offsetof(struct devmem_verify, nodes) == 32, "verify");
+static_assert(offsetof(struct devmem_watch, flags) == 16, "watch");
 
 FIXTURE(driver)
 {
