@@ -181,13 +181,16 @@ static long alloc_pages_list(struct devmem_buffer *buf, unsigned int min_order,
 	struct page *page;
 
 	while (left) {
+		gfp_t gfp = GFP_KERNEL | __GFP_ZERO;
+
 		if (fatal_signal_pending(current))
 			return -EINTR;
 
+		/* Nobody gives way for a large page if small ones do, too. */
 		order = min_t(unsigned int, order, ilog2(left));
-		page = device_coherent_alloc_pages(buf->nid,
-						   GFP_KERNEL | __GFP_ZERO,
-						   order);
+		if (order > min_order)
+			gfp |= __GFP_NORETRY;
+		page = device_coherent_alloc_pages(buf->nid, gfp, order);
 		if (page) {
 			add_page(pages, page, order);
 			left -= 1UL << order;

@@ -3,7 +3,8 @@
 #
 # devmem(1) on a machine with two device nodes: what it prints is what /proc and
 # /sys say, and it leaves nothing behind. And the examples of
-# Documentation/userspace-api/devmem.rst, which must do what they are there for.
+# Documentation/userspace-api/devmem.rst, which must do what they are there for;
+# and the kernel's own test of heaps.
 #
 # Proof that it can fail: each expectation is of a number that the test itself
 # made, by memory that it put there; "nothing_there" wants it to say what is
@@ -141,4 +142,21 @@ examples() {
 	expect_all_free
 }
 
-run_tests list alloc run migrate_and_show usage examples
+# The kernel's own test takes every heap that it finds.
+heaps() {
+	local nid heap
+
+	[[ -d /dev/dma_heap ]] || skip "no /dev/dma_heap (CONFIG_DMABUF_HEAPS)"
+	"$DEVMEM_DIR/dmabuf-heap" >"$OUT" 2>&1 || fail "$(grep "not ok" "$OUT")"
+	for nid in "$NID" "$OTHER"; do
+		heap=devmem-node$nid
+		grep -q "Testing heap: $heap" "$OUT" || fail "no $heap"
+		sed -n "/Testing heap: $heap/,/Testing heap/p" "$OUT" |
+			grep -q "^ok" || fail "$heap was not tested: $(cat "$OUT")"
+	done
+	! grep -q "^not ok" "$OUT" || fail "$(grep "not ok" "$OUT")"
+	sed 's/^/# /' "$OUT"
+	expect_all_free
+}
+
+run_tests heaps list alloc run migrate_and_show usage examples

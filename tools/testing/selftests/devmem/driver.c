@@ -358,7 +358,9 @@ TEST_F(buffer, is_shared_with_a_child)
 	buf = devmem_alloc(self->fd, self->n.d1, variant->size, variant->flags,
 			   variant->align);
 	ASSERT_LE(0, buf);
-	p = map_buffer(buf, variant->size);
+	/* Of huge pages, both have huge mappings. */
+	p = variant->flags & DEVMEM_ALLOC_HUGE ?
+	    map_buffer_huge(buf, variant->size) : map_buffer(buf, variant->size);
 	ASSERT_NE(NULL, p);
 	fill_pages(p, variant->size, 3);
 	if (!fork()) {
