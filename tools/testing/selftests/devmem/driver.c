@@ -34,6 +34,7 @@
 #include "../../../../mm/gup_test.h"
 #include "../kselftest_harness.h"
 
+#define PATIENCE	400	/* seconds; a debug kernel is slow */
 #define SIZE	(8 * MIB)
 #define PAGES	((long)(SIZE / PAGE))
 
@@ -95,7 +96,7 @@ static long distance_between(int from, int to)
 	return value;
 }
 
-TEST_F(driver, info_of_each_node)
+TEST_F_TIMEOUT(driver, info_of_each_node, PATIENCE)
 {
 	int ids[MAX_NODES], nr = device_nodes(ids), i, at = 0;
 	struct node_pages pages;
@@ -120,7 +121,7 @@ TEST_F(driver, info_of_each_node)
 	EXPECT_EQ(0, info.largest_free);
 }
 
-TEST_F(driver, info_of_a_used_node)
+TEST_F_TIMEOUT(driver, info_of_a_used_node, PATIENCE)
 {
 	struct devmem_info info, before;
 	char *p = map_anon(SIZE);
@@ -261,7 +262,7 @@ static void make_dirty(int fd, int nid)
 	close(buf);
 }
 
-TEST_F(buffer, is_of_the_node_and_zeroed)
+TEST_F_TIMEOUT(buffer, is_of_the_node_and_zeroed, PATIENCE)
 {
 	long pages = variant->size / PAGE;
 	int buf;
@@ -298,7 +299,7 @@ static long faults(void)
 	return usage.ru_minflt;
 }
 
-TEST_F(buffer, is_contiguous_if_asked_for)
+TEST_F_TIMEOUT(buffer, is_contiguous_if_asked_for, PATIENCE)
 {
 	unsigned long align = variant->align ?: PAGE;
 	int buf;
@@ -317,7 +318,7 @@ TEST_F(buffer, is_contiguous_if_asked_for)
 }
 
 /* One fault for each huge page, of a buffer that is made of them */
-TEST_F(buffer, is_mapped_by_huge_pages)
+TEST_F_TIMEOUT(buffer, is_mapped_by_huge_pages, PATIENCE)
 {
 	long before, after;
 	size_t i;
@@ -350,7 +351,7 @@ TEST_F(buffer, is_mapped_by_huge_pages)
 	close(buf);
 }
 
-TEST_F(buffer, is_shared_with_a_child)
+TEST_F_TIMEOUT(buffer, is_shared_with_a_child, PATIENCE)
 {
 	int buf, status;
 	char *p;
@@ -411,7 +412,7 @@ static int receive_fd(int sock)
 	return fd;
 }
 
-TEST_F(driver, buffer_is_sent_to_another_process)
+TEST_F_TIMEOUT(driver, buffer_is_sent_to_another_process, PATIENCE)
 {
 	int pair[2], status, buf;
 	char *p;
@@ -437,7 +438,7 @@ TEST_F(driver, buffer_is_sent_to_another_process)
 }
 
 /* No node named: a device node. Full: another, unless that isn't wanted. */
-TEST_F(driver, nearest_node_with_room)
+TEST_F_TIMEOUT(driver, nearest_node_with_room, PATIENCE)
 {
 	struct devmem_alloc alloc = {
 		.node = DEVMEM_NODE_NEAREST, .size = SIZE, .fd_flags = O_RDWR,
@@ -471,7 +472,7 @@ static char *anon_for_holder(void)
 	return map_anon(64 * MIB);
 }
 
-TEST_F(driver, contiguous_takes_the_whole_node)
+TEST_F_TIMEOUT(driver, contiguous_takes_the_whole_node, PATIENCE)
 {
 	int buf = devmem_alloc(self->fd, self->n.d1, self->size,
 			       DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_EXACT, 0);
@@ -483,7 +484,7 @@ TEST_F(driver, contiguous_takes_the_whole_node)
 	close(buf);
 }
 
-TEST_F(driver, contiguous_displaces)
+TEST_F_TIMEOUT(driver, contiguous_displaces, PATIENCE)
 {
 	size_t size = 64 * MIB;
 	struct devmem_info info;
@@ -515,7 +516,7 @@ TEST_F(driver, contiguous_displaces)
 	EXPECT_EQ(0, end_holder(pid));
 }
 
-TEST_F(driver, impossible_displaces_nobody)
+TEST_F_TIMEOUT(driver, impossible_displaces_nobody, PATIENCE)
 {
 	size_t size = 64 * MIB;
 	pid_t pid;
@@ -536,7 +537,7 @@ TEST_F(driver, impossible_displaces_nobody)
 }
 
 /* The control: with every other page of the rest in use, none is contiguous. */
-TEST_F(driver, scattered_where_nothing_else_is_left)
+TEST_F_TIMEOUT(driver, scattered_where_nothing_else_is_left, PATIENCE)
 {
 	int one[64], rest, buf, i;
 
@@ -568,7 +569,7 @@ TEST_F(driver, scattered_where_nothing_else_is_left)
 /* -- Other drivers --------------------------------------------------------- */
 
 /* The test module attaches, maps, reads and writes, as an importer does. */
-TEST_F(buffer, is_imported_in_place)
+TEST_F_TIMEOUT(buffer, is_imported_in_place, PATIENCE)
 {
 	struct dma_buf_sync sync = {
 		.flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW,
@@ -601,7 +602,7 @@ TEST_F(buffer, is_imported_in_place)
 	close(buf);
 }
 
-TEST_F(driver, is_a_heap)
+TEST_F_TIMEOUT(driver, is_a_heap, PATIENCE)
 {
 	struct dma_heap_allocation_data alloc = {
 		.len = SIZE - 5, .fd_flags = O_RDWR | O_CLOEXEC,
@@ -654,7 +655,7 @@ static long oom_kills(void)
 	return vm_event("oom_kill");
 }
 
-TEST_F(driver, buffers_are_charged)
+TEST_F_TIMEOUT(driver, buffers_are_charged, PATIENCE)
 {
 	long before, kills = oom_kills();
 	int buf;
@@ -680,7 +681,7 @@ TEST_F(driver, buffers_are_charged)
 	cg_leave();
 }
 
-TEST_F(driver, cpuset_limits)
+TEST_F_TIMEOUT(driver, cpuset_limits, PATIENCE)
 {
 	struct devmem_alloc alloc = {
 		.node = DEVMEM_NODE_NEAREST, .size = PAGE, .fd_flags = O_RDWR,
@@ -721,7 +722,7 @@ static long sum_of(const struct devmem_migrate *m)
 	       m->file + m->no_room + m->busy + m->unmovable;
 }
 
-TEST_F(driver, migrate_there_and_back)
+TEST_F_TIMEOUT(driver, migrate_there_and_back, PATIENCE)
 {
 	struct devmem_migrate m = { };
 	char *p = map_anon(SIZE);
@@ -764,7 +765,7 @@ static void touch(const char *p)
 }
 
 /* A range with holes of each kind: each page is counted once. */
-TEST_F(driver, migrate_counts_what_stays)
+TEST_F_TIMEOUT(driver, migrate_counts_what_stays, PATIENCE)
 {
 	char *p = map_pages(16 * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	int file = open("/proc/self/exe", O_RDONLY);
@@ -799,7 +800,7 @@ TEST_F(driver, migrate_counts_what_stays)
 	close(file);
 }
 
-TEST_F(driver, migrate_shared_pages)
+TEST_F_TIMEOUT(driver, migrate_shared_pages, PATIENCE)
 {
 	struct devmem_migrate m = { };
 	char *p = map_anon(SIZE);
@@ -827,7 +828,7 @@ TEST_F(driver, migrate_shared_pages)
 	munmap(p, SIZE);
 }
 
-TEST_F(driver, migrate_leaves_what_is_pinned)
+TEST_F_TIMEOUT(driver, migrate_leaves_what_is_pinned, PATIENCE)
 {
 	int gup = open("/sys/kernel/debug/gup_test", O_RDWR);
 	struct pin_longterm_test args;
@@ -863,7 +864,7 @@ TEST_F(driver, migrate_leaves_what_is_pinned)
 	munmap(p, SIZE);
 }
 
-TEST_F(driver, migrate_in_steps)
+TEST_F_TIMEOUT(driver, migrate_in_steps, PATIENCE)
 {
 	struct devmem_migrate m = { .budget = MIB };
 	char *p = map_anon(SIZE);
@@ -891,7 +892,7 @@ static void on_alarm(int sig)
 }
 
 /* A signal each millisecond: each call gets on, and in the end all is there. */
-TEST_F(driver, migrate_is_interrupted)
+TEST_F_TIMEOUT(driver, migrate_is_interrupted, PATIENCE)
 {
 	struct itimerval often = { { 0, 1000 }, { 0, 1000 } }, never = { };
 	struct sigaction sa = { .sa_handler = on_alarm };
@@ -920,7 +921,7 @@ TEST_F(driver, migrate_is_interrupted)
 	munmap(p, size);
 }
 
-TEST_F(driver, migrate_to_a_full_node)
+TEST_F_TIMEOUT(driver, migrate_to_a_full_node, PATIENCE)
 {
 	size_t size = 4 * MIB;
 	struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_ALL };
@@ -960,7 +961,7 @@ static char *map_thp(size_t size)
 	return p;
 }
 
-TEST_F(driver, migrate_huge_pages)
+TEST_F_TIMEOUT(driver, migrate_huge_pages, PATIENCE)
 {
 	struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_WHOLE };
 	struct devmem_verify v;
@@ -998,7 +999,7 @@ TEST_F(driver, migrate_huge_pages)
 	close(buf);
 }
 
-TEST_F(driver, migrate_sets_the_policy)
+TEST_F_TIMEOUT(driver, migrate_sets_the_policy, PATIENCE)
 {
 	struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_POLICY };
 	char *p = map_anon(SIZE);
@@ -1022,7 +1023,7 @@ TEST_F(driver, migrate_sets_the_policy)
 	munmap(p, SIZE);
 }
 
-TEST_F(driver, migrate_another_process)
+TEST_F_TIMEOUT(driver, migrate_another_process, PATIENCE)
 {
 	size_t size = 64 * MIB;
 	struct devmem_migrate m = { };
@@ -1050,7 +1051,7 @@ TEST_F(driver, migrate_another_process)
 
 /* -- Where a range is ------------------------------------------------------ */
 
-TEST_F(driver, verify_counts_each_page_once)
+TEST_F_TIMEOUT(driver, verify_counts_each_page_once, PATIENCE)
 {
 	__u64 nodes[MAX_NODES] = { };
 	struct devmem_verify v;
@@ -1079,7 +1080,7 @@ TEST_F(driver, verify_counts_each_page_once)
 	munmap(p, SIZE);
 }
 
-TEST_F(driver, verify_sees_swap_and_sharing)
+TEST_F_TIMEOUT(driver, verify_sees_swap_and_sharing, PATIENCE)
 {
 	struct devmem_verify v;
 	char *p = map_anon(SIZE);
@@ -1110,7 +1111,7 @@ TEST_F(driver, verify_sees_swap_and_sharing)
 
 /* -- Waiting for room ------------------------------------------------------ */
 
-TEST_F(driver, poll_waits_for_room)
+TEST_F_TIMEOUT(driver, poll_waits_for_room, PATIENCE)
 {
 	struct pollfd pollfd = { .fd = self->fd, .events = POLLIN };
 	int buf, status;
@@ -1143,7 +1144,7 @@ TEST_F(driver, poll_waits_for_room)
 	EXPECT_EQ(POLLERR, pollfd.revents);
 }
 
-TEST_F(driver, eventfd_is_signalled)
+TEST_F_TIMEOUT(driver, eventfd_is_signalled, PATIENCE)
 {
 	int event = eventfd(0, EFD_CLOEXEC), buf, i;
 	struct pollfd pollfd = { .fd = event, .events = POLLIN };
