@@ -979,7 +979,7 @@ TEST_F(dev, looked_at_while_freed)
 			;
 		_exit(1);
 	}
-	for (i = 0; i < 300 && before(end); i++) {
+	for (i = 0; i < 300 && (i <= 20 || before(end)); i++) {
 		err = try_alloc(fd, d1, i % 8 * MIB + PAGE, i % 4 == 0 ? 0 :
 				DEVMEM_ALLOC_CONTIG, 0);
 		EXPECT_EQ(0, err);
@@ -2165,7 +2165,7 @@ TEST_F(kill, at_any_instant)
 	int i, k, status;
 	pid_t pid;
 
-	for (k = 0; k < KILLS && before(end); k++) {
+	for (k = 0; k < KILLS && (k <= 4 || before(end)); k++) {
 		long done = *self->v.rounds;
 
 		pid = fork();
@@ -2177,7 +2177,7 @@ TEST_F(kill, at_any_instant)
 			}
 		}
 		/* Wherever it is, or in the second round for sure */
-		for (i = 0; k % 4 == 0 && i < 5000 && *self->v.rounds == done; i++)
+		for (i = 0; k % 4 == 0 && i < 50000 && *self->v.rounds == done; i++)
 			usleep(200);
 		usleep(next_random(&seed) % variant->us);
 		kill(pid, SIGKILL);
@@ -2309,7 +2309,7 @@ TEST_F(end, moved_meanwhile)
 	}
 	TH_LOG("%ld calls", calls);
 	EXPECT_EQ(20, gone);
-	EXPECT_LT(20, calls);
+	EXPECT_LT(4, calls);
 }
 
 /* -- A range that changes while it moves ------------------------------------------ */
@@ -2713,7 +2713,10 @@ FIXTURE_TEARDOWN_PARENT(gone)
 TEST_F(gone, calls)
 {
 	const struct env *e = &self->e;
-	struct waiter w = { .fd = open(DEV, O_RDWR), .ms = 600 };
+	struct waiter w = {
+		.fd = open(DEV, O_RDWR),
+		.ms = variant->removed ? 20000 : 600,
+	};
 	const int nid = self->nid;
 	struct devmem_info info;
 	pthread_t thread;
