@@ -24,7 +24,7 @@ set -euo pipefail
 
 DEVICE_MB=512
 NODE_KB=1024
-NOISE_KB=6144
+NOISE_KB=3072
 
 host_test
 

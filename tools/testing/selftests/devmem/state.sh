@@ -35,11 +35,22 @@ system_zones() {
 		}' /proc/zoneinfo
 }
 
-meminfo_lines() {
-	local name
+# Free pages that wait on lists of the CPUs, of system nodes. They aren't counted
+# as free, and are some MB more or less from boot to boot.
+waiting() {
+	zones | awk -v device=" $(device_nodes) " \
+		'!index(device, " " $1 " ") { n += $4 } END { print n + 0 }'
+}
 
-	for name in MemTotal MemFree MemAvailable CommitLimit SwapTotal; do
+meminfo_lines() {
+	local name kb
+
+	for name in MemTotal CommitLimit SwapTotal; do
 		echo "meminfo.$name $(meminfo $name)"
+	done
+	kb=$(($(waiting) * 4))
+	for name in MemFree MemAvailable; do
+		echo "meminfo.$name $(($(meminfo $name) + kb))"
 	done
 }
 
@@ -59,12 +70,16 @@ sysctls() {
 	done
 }
 
+# A part of what is free
 dirty_limits() {
-	local name
+	local pages
 
-	for name in nr_dirty_threshold nr_dirty_background_threshold; do
-		echo "vmstat.$name $(vmstat $name)"
-	done
+	pages=$(waiting)
+	echo "vmstat.nr_dirty_threshold $(($(vmstat nr_dirty_threshold) +
+		pages * $(</proc/sys/vm/dirty_ratio) / 100))"
+	echo "vmstat.nr_dirty_background_threshold $((
+		$(vmstat nr_dirty_background_threshold) +
+		pages * $(</proc/sys/vm/dirty_background_ratio) / 100))"
 }
 
 # Blocks that a tmpfs without a size gets
