@@ -22,11 +22,12 @@ set -euo pipefail
 
 COST_PERCENT=10
 
-# Every page was asked for, and is of a kind that can be moved. Called while
-# the program is stopped, by "watch".
+# Every page was asked for, and is of a kind that can be moved: GFP_TRANSHUGE,
+# khugepaged's, is, though its name doesn't say so. Called while the program is
+# stopped, by "watch".
 audit_stopped() {
 	"$DEVMEM_DIR/audit" -v >"$1" 2>&1 || return
-	! grep 'via order' "$1" | grep -v MOVABLE
+	! grep 'via order' "$1" | grep -v 'MOVABLE\|TRANSHUGE'
 }
 
 need_root
@@ -57,19 +58,28 @@ stalls() {
 		/proc/vmstat
 }
 
+# Requests that found the device full. A program that meets that gets SIGBUS,
+# which tells nothing about invariant 1: the machine needs a larger device.
+refused() {
+	awk '$1 == "coherent_refused" { print $2 }' \
+		"/sys/devices/system/node/node$NID/vmstat"
+}
+
 # AT_KB COMMAND...: bound to the device. Stopped and looked at when it has that
 # much there.
 on_device() {
-	local at=$1 failures before rc=0
+	local at=$1 failures before full rc=0
 
 	shift
 	failures=$(failed_allocations)
 	before=$(stalls)
+	full=$(refused)
 	"$DEVMEM_DIR/watch" -s "$at" \
 		"'$DEVMEM_DIR/programs.sh' audit '$WORK/audit'" \
 		"$NID" "$WORK/report" numactl --membind="$NID" "$@" \
 		>"$WORK/out" 2>"$WORK/err" || rc=$?
 	echo "# $(tr '\n' ' ' <"$WORK/report")"
+	expect "requests that found the device full" "$(refused)" "$full"
 	if [[ $rc != 0 || $(seen status) != 0 ]]; then
 		sed 's/^/# /' "$WORK/err" "$WORK/out" | tail -n 20
 		fail "$* ended with $(seen status)"
