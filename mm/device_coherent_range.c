@@ -3,9 +3,10 @@
  * Ranges of address space: move them to a device node and back, and see where
  * they are.
  *
- * A walk over the page tables isolates what has to move, as mbind() does, and
- * migrate_pages() moves it in batches. move_pages() in contrast looks up, checks
- * and reports each page by itself.
+ * A walk over the page tables moves the small pages that nobody else uses where
+ * it meets them (device_coherent_move.c). What else has to move is isolated, as
+ * mbind() does, and migrate_pages() moves it in batches. move_pages() in contrast
+ * looks up, checks and reports each page by itself.
  */
 
 #include <linux/device_coherent.h>
@@ -20,6 +21,7 @@
 #include <linux/swap.h>
 #include <linux/swapops.h>
 
+#include "device_coherent_move.h"
 #include "internal.h"
 
 /* The mmap lock is dropped after as many pages to move ... */
@@ -29,7 +31,8 @@
 
 /**
  * struct range_walk - a walk over a range
- * @see: looks at @nr present pages of a folio; false to stop before them
+ * @see: looks at @nr present pages of a folio; false for once more, when the
+ *	 batches of folios for the LRU lists are drained
  * @where: what is counted, if that is all
  * @count: what is counted when pages move
  * @nid: the target, or NUMA_NO_NODE for system memory
@@ -42,6 +45,8 @@
  * @next: where the walk stopped
  * @folios: isolated
  * @queued: pages of @folios, in the range
+ * @mover: moves pages at once; NULL if none are to move
+ * @done: pages that it has moved since the lock was taken
  * @last: the large folio that was isolated last, as it is met again
  * @reserve: with DEVICE_COHERENT_MIGRATE_WHOLE, targets of large folios
  */
@@ -60,6 +65,8 @@ struct range_walk {
 	unsigned long next;
 	struct list_head folios;
 	unsigned long queued;
+	struct device_coherent_mover *mover;
+	unsigned long done;
 	struct folio *last;
 	struct list_head reserve;
 };
@@ -144,6 +151,13 @@ static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long end,
 	return !more;
 }
 
+/* What waits in batches for its LRU list is there now, or others have it. */
+static void drain_once(struct range_walk *rw)
+{
+	lru_add_drain_all();
+	rw->drained = true;
+}
+
 static int walk_huge(pmd_t *pmd, unsigned long addr, unsigned long end,
 		     struct mm_walk *walk)
 {
@@ -151,18 +165,81 @@ static int walk_huge(pmd_t *pmd, unsigned long addr, unsigned long end,
 	bool more = true;
 	spinlock_t *ptl;	/* of the page table */
 
+	walk->action = ACTION_AGAIN;
 	ptl = pmd_lock(walk->mm, pmd);
 	if (is_swap_pmd(*pmd) || pmd_trans_huge(*pmd)) {
 		more = walk_huge_page(rw, walk->vma, *pmd, addr,
 				      (end - addr) >> PAGE_SHIFT);
-		rw->next = more ? end : addr;
-		walk->action = ACTION_CONTINUE;
-	} else {
-		walk->action = ACTION_AGAIN;
+		if (more) {
+			rw->next = end;
+			walk->action = ACTION_CONTINUE;
+		}
 	}
 	spin_unlock(ptl);
+	if (!more)
+		drain_once(rw);
 
-	return !more;
+	return 0;
+}
+
+/* Look at the pages but those that @moved, as bits. Returns where it stopped. */
+static unsigned long walk_unmoved(pte_t *ptep, unsigned long addr,
+				  unsigned long end, unsigned long moved,
+				  struct mm_walk *walk)
+{
+	for (; addr < end; ptep++, addr += PAGE_SIZE, moved >>= 1)
+		if (!(moved & 1) &&
+		    walk_pte(ptep, addr, addr + PAGE_SIZE, walk))
+			break;
+
+	return addr;
+}
+
+/* At most DEVICE_COHERENT_MOVE_PAGES pages of a page table */
+static int walk_few_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	struct range_walk *rw = walk->private;
+	unsigned long moved, nr_moved, next;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *start;
+
+	moved = device_coherent_move_ptes(rw->mover, walk->vma, pmd, addr, end);
+	nr_moved = hweight_long(moved);
+	rw->done += nr_moved;
+	rw->count->moved += nr_moved;
+	if (nr_moved == (end - addr) >> PAGE_SHIFT)
+		addr = end;
+
+	for (; addr < end; addr = next) {
+		start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
+		if (!start)
+			break;
+		__acquire(ptl);		/* sparse doesn't see it */
+		next = walk_unmoved(start, addr, end, moved, walk);
+		pte_unmap_unlock(start, ptl);
+		if (next < end)
+			drain_once(rw);
+		moved >>= (next - addr) >> PAGE_SHIFT;
+	}
+	rw->next = addr;
+
+	return addr < end;
+}
+
+static int walk_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
+		     struct mm_walk *walk)
+{
+	unsigned long next;
+	int err = 0;
+
+	for (; addr < end && !err; addr = next) {
+		next = min(end, addr + DEVICE_COHERENT_MOVE_PAGES * PAGE_SIZE);
+		err = walk_few_ptes(pmd, addr, next, walk);
+	}
+	walk->action = ACTION_CONTINUE;
+
+	return err;
 }
 
 static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -171,13 +248,16 @@ static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 	struct range_walk *rw = walk->private;
 	pmd_t entry = pmdp_get_lockless(pmd);
 
-	if (rw->queued >= BATCH_PAGES || ++rw->tables > BATCH_TABLES) {
+	if (rw->queued + rw->done >= BATCH_PAGES ||
+	    ++rw->tables > BATCH_TABLES) {
 		rw->next = addr;
 		return 1;
 	}
 	cond_resched();
 	if (is_swap_pmd(entry) || pmd_trans_huge(entry))
 		return walk_huge(pmd, addr, end, walk);
+	if (rw->mover)
+		return walk_ptes(pmd, addr, end, walk);
 
 	return 0;
 }
@@ -222,6 +302,7 @@ static int walk_some(struct range_walk *rw, struct mm_struct *mm,
 	int err;
 
 	rw->tables = 0;
+	rw->done = 0;
 	rw->next = addr;
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
@@ -342,8 +423,14 @@ static bool queue_folio(struct range_walk *rw, struct folio *folio,
 	return true;
 }
 
-/* The system node that a device's ordinary requests go to first */
-static int nearest_system_node(int nid)
+/**
+ * device_coherent_nearest_system_node - where pages go that leave a device
+ * @nid: the device
+ *
+ * Context: Any.
+ * Return: the system node that the device's ordinary requests go to first.
+ */
+int device_coherent_nearest_system_node(int nid)
 {
 	struct zoneref *z;
 
@@ -362,7 +449,7 @@ static struct folio *alloc_target(struct folio *src, struct range_walk *rw)
 	};
 
 	if (rw->nid == NUMA_NO_NODE) {
-		mtc.nid = nearest_system_node(folio_nid(src));
+		mtc.nid = device_coherent_nearest_system_node(folio_nid(src));
 		mtc.nmask = rw->allowed;
 		mtc.gfp_mask = GFP_HIGHUSER_MOVABLE;
 	}
@@ -441,6 +528,7 @@ static void move_queued(struct range_walk *rw)
 	LIST_HEAD(stay);
 	int err;
 
+	device_coherent_mover_drain(rw->mover);
 	if (rw->flags & DEVICE_COHERENT_MIGRATE_WHOLE)
 		reserve_targets(rw, &stay);
 	err = migrate_pages(&rw->folios, get_target, NULL, (unsigned long)rw,
@@ -532,8 +620,8 @@ static int look_ahead(const struct range_walk *whole, struct mm_struct *mm,
  * moves as a whole.
  *
  * Context: Process context, sleeps, takes the mmap lock for reading.
- * Return: 0; -EINTR if a signal stopped it at *@addr, from where a further call
- * goes on; with DEVICE_COHERENT_MIGRATE_ALL, -ENOMEM or -EBUSY if something
+ * Return: 0; -ENOMEM if there is no memory to begin with; -EINTR if a signal
+ * stopped it at *@addr, from where a further call goes on; with DEVICE_COHERENT_MIGRATE_ALL, -ENOMEM or -EBUSY if something
  * has to stay, which moves nothing if it shows in advance.
  */
 int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
@@ -555,16 +643,16 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 
 	if (flags & DEVICE_COHERENT_MIGRATE_ALL)
 		err = look_ahead(&rw, mm, *addr, end, count);
+	if (err)
+		return err;
 
+	rw.mover = device_coherent_mover_start(nid, allowed);
+	if (!rw.mover)
+		return -ENOMEM;
 	lru_add_drain();
 	while (*addr < end && !err) {
 		now = (struct device_coherent_moved){ };
 		err = walk_some(&rw, mm, *addr, end);
-		if (!rw.drained && !rw.queued && rw.next == *addr && !err) {
-			lru_add_drain_all();
-			rw.drained = true;
-			continue;
-		}
 		if (rw.queued)
 			move_queued(&rw);
 		*addr = rw.next;
@@ -574,6 +662,7 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 		if (!err && signal_pending(current) && *addr < end)
 			err = -EINTR;
 	}
+	device_coherent_mover_end(rw.mover);
 
 	return err;
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -587,8 +588,7 @@ int policy_at(void *p, unsigned long *mask)
 	return mode;
 }
 
-/* Entry @i of a file of 64-bit entries, 0 if there is none */
-static unsigned long read_entry(const char *path, unsigned long i)
+unsigned long read_entry(const char *path, unsigned long i)
 {
 	int fd = open(path, O_RDONLY);
 	unsigned long entry;
@@ -603,6 +603,21 @@ static unsigned long read_entry(const char *path, unsigned long i)
 	return entry;
 }
 
+unsigned long pagemap_entry(const void *p)
+{
+	return read_entry("/proc/self/pagemap", (uintptr_t)p / PAGE);
+}
+
+unsigned long page_flags(const void *p)
+{
+	unsigned long entry = pagemap_entry(p);
+
+	if (!(entry & PAGEMAP_PRESENT))
+		return 0;
+
+	return read_entry("/proc/kpageflags", entry & PAGEMAP_PFN);
+}
+
 static bool is_tail(unsigned long pfn)
 {
 	return read_entry("/proc/kpageflags", pfn) & (1UL << KPF_COMPOUND_TAIL);
@@ -610,8 +625,7 @@ static bool is_tail(unsigned long pfn)
 
 long folio_pages(const void *p)
 {
-	unsigned long pfn, n, entry = read_entry("/proc/self/pagemap",
-					    (uintptr_t)p / PAGE);
+	unsigned long pfn, n, entry = pagemap_entry(p);
 
 	if (!(entry & PAGEMAP_PRESENT))
 		return 0;
@@ -622,6 +636,16 @@ long folio_pages(const void *p)
 		;
 
 	return n;
+}
+
+bool run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+
+	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
 int page_out(char *p, size_t size)

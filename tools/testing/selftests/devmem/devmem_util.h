@@ -174,6 +174,16 @@ long migrate(pid_t pid, unsigned long from, unsigned long to);
 /* The mode of the policy for the page at @p, its nodes in @mask; -errno */
 int policy_at(void *p, unsigned long *mask);
 
+/* Entry @i of a file of 64-bit entries, 0 if there is none */
+unsigned long read_entry(const char *path, unsigned long i);
+
+/* What /proc/self/pagemap says of a page, and /proc/kpageflags if it's there */
+unsigned long pagemap_entry(const void *p);
+unsigned long page_flags(const void *p);
+
+/* The calling thread, from now on */
+bool run_on(int cpu);
+
 /* Pages of the folio that is mapped at @p, 0 when there is none */
 long folio_pages(const void *p);
 

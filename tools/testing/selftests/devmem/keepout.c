@@ -79,29 +79,16 @@
 #define THP_PAGE	BIT(22)
 #define PAGE_TABLE	BIT(26)
 
-static unsigned long read_entry(const char *file, unsigned long index)
-{
-	unsigned long entry = 0;
-	int fd = open(file, O_RDONLY);
-
-	if (pread(fd, &entry, 8, index * 8) != 8)
-		entry = 0;
-	close(fd);
-
-	return entry;
-}
-
 static unsigned long pfn_of(const char *p)
 {
-	unsigned long entry = read_entry("/proc/self/pagemap",
-					 (uintptr_t)p / PAGE);
+	unsigned long entry = pagemap_entry(p);
 
 	return entry & (1UL << 63) ? entry & ((1UL << 55) - 1) : 0;
 }
 
 static bool has_flag(const char *p, unsigned long flag)
 {
-	return read_entry("/proc/kpageflags", pfn_of(p)) & flag;
+	return page_flags(p) & flag;
 }
 
 /* Frames of the range; whether they are the same now */
@@ -1646,7 +1633,7 @@ TEST_F(out, lru_gen_switched)
 
 static bool is_soft_dirty(const char *p)
 {
-	return read_entry("/proc/self/pagemap", (uintptr_t)p / PAGE) >> 55 & 1;
+	return pagemap_entry(p) >> 55 & 1;
 }
 
 /* Who only looks: soft-dirty bits, idle pages */

@@ -483,7 +483,7 @@ static pid_t first_victim(unsigned long mask, size_t size, pid_t *second)
 	return victim;
 }
 
-TEST_F_TIMEOUT(device, oom_victim, PATIENCE)
+TEST_F_TIMEOUT(device, oom_victim, 2 * PATIENCE)
 {
 	pid_t small, victim;
 
