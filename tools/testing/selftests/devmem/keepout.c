@@ -1005,6 +1005,7 @@ TEST_F(out, damon_does_not_migrate_there)
 {
 	char *p = place_huge(HUGE, self->s0, 1);
 	char *control = place_huge(HUGE, self->s0, 2);
+	unsigned long *at = frames_of(p, HUGE);
 	long before = given();
 	int i;
 
@@ -1018,10 +1019,14 @@ TEST_F(out, damon_does_not_migrate_there)
 	damon_write("0/state", "off", 0);
 
 	ASSERT_EQ(0, damon_migrate(pfn_of(p), HUGE, self->dev[0]));
-	usleep(2000000);
+	TH_LOG("the control took %d ms", i * 100);
+	usleep(2000000 + 2 * i * 100000);
 	damon_write("0/state", "off", 0);
 	damon_write("nr_kdamonds", "0", 0);
 	EXPECT_EQ((long)(HUGE / PAGE), on_node(p, HUGE, self->sys[0]));
+	/* Nor to the system memory that is nearest to it. */
+	EXPECT_TRUE(same_frames(p, HUGE, at));
+	free(at);
 	EXPECT_TRUE(intact(p, HUGE, 1));
 	EXPECT_TRUE(intact(control, HUGE, 2));
 	EXPECT_EQ(before, given());
