@@ -21,27 +21,18 @@
 /* Free memory that a plain node keeps back */
 #define REST		(8 * MIB)
 
-/* Free blocks of a huge page or more on the node */
-static long huge_blocks(void)
+/* Pages on lists of the CPUs go back to the node: both do that first. */
+static void drain(void)
 {
-	FILE *f = fopen("/proc/buddyinfo", "r");
-	char line[512], *word;
-	long sum = 0;
-	int nid, i;
+	struct devmem_info info = {
+		.node = bench.node,
+		.flags = DEVMEM_INFO_RUNS,
+	};
 
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Node %d, zone", &nid) != 1 || nid != bench.node)
-			continue;
-		word = strstr(line, "zone");
-		/* "zone", its name, then the orders from 0 on */
-		for (i = -2, word = strtok(word, " "); word; i++, word = strtok(NULL, " "))
-			if (i >= 9)
-				sum += atol(word);
-	}
-	if (f)
-		fclose(f);
-
-	return sum;
+	if (bench.devmem < 0)
+		in_kernel("contig %d 1", bench.node);
+	else if (ioctl(bench.devmem, DEVMEM_IOC_INFO, &info))
+		failed("DEVMEM_IOC_INFO");
 }
 
 /*
@@ -51,14 +42,21 @@ static long huge_blocks(void)
 static char *take_rest(size_t size)
 {
 	char *p = map_range(size);
+	long had, has = 0;
 	size_t i;
 
 	if (!p)
 		return NULL;
 	write_text(DEFRAG, "never");
-	if (!choose_folios(p, size, 512) && !bind_range(p, size, bench.node))
-		for (i = 0; i < size && huge_blocks(); i += HUGE)
+	if (!choose_folios(p, size, 512) && !bind_range(p, size, bench.node)) {
+		for (i = 0, had = -1; i < size && has > had; i += HUGE) {
+			had = has;
+			/* The one before may have put a second one on a list. */
+			drain();
 			touch(p + i, HUGE, HUGE);
+			has = number_in("/proc/self/smaps_rollup", "AnonHugePages:");
+		}
+	}
 	write_text(DEFRAG, "madvise");
 
 	return p;
@@ -117,11 +115,13 @@ static double allocate(size_t size)
 /* arg: MiB, how full the node is in percent */
 static double contig(const struct bench_row *row)
 {
-	size_t size = row->arg[0] * MIB, room = node_free(), filled = 0;
+	size_t size = row->arg[0] * MIB, room, filled = 0;
 	char *p = NULL, *rest = NULL;
 	double took;
 	long moved;
 
+	drain();
+	room = node_free();
 	if (size > room)
 		return BENCH_SKIP;
 	if (row->arg[1]) {

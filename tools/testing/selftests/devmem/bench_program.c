@@ -49,7 +49,7 @@ static double fork_exec(const struct bench_row *row)
 	double begin = now();
 
 	(void)row;
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < 50; i++) {
 		pid_t pid = fork();
 
 		if (!pid) {
@@ -148,7 +148,7 @@ static double mmap_munmap(const struct bench_row *row)
 	int i;
 
 	(void)row;
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 4000; i++) {
 		char *p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
