@@ -621,8 +621,9 @@ static int look_ahead(const struct range_walk *whole, struct mm_struct *mm,
  *
  * Context: Process context, sleeps, takes the mmap lock for reading.
  * Return: 0; -ENOMEM if there is no memory to begin with; -EINTR if a signal
- * stopped it at *@addr, from where a further call goes on; with DEVICE_COHERENT_MIGRATE_ALL, -ENOMEM or -EBUSY if something
- * has to stay, which moves nothing if it shows in advance.
+ * stopped it at *@addr, from where a further call goes on; with
+ * DEVICE_COHERENT_MIGRATE_ALL, -ENOMEM or -EBUSY if something has to stay,
+ * which moves nothing if it shows in advance.
  */
 int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 				  unsigned long end, int nid,
