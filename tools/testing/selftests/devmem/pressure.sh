@@ -40,7 +40,7 @@ ROWS=(
 	"MemAvailable_after|6%|MemAvailable after, kB"
 	"kswapd_threads|0|kswapd threads that may run"
 	"pageoutrun|-60%|kswapd wakeups"
-	"pgsteal_kswapd|15%|pages reclaimed by kswapd"
+	"pgsteal_kswapd|-30%|pages reclaimed by kswapd"
 	"pgscan_kswapd|-150%|pages scanned by kswapd"
 	"kswapd_efficiency|-60|efficiency of kswapd, %"
 	"allocstall|-60%|allocations that had to reclaim"
