@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Benchmark: contiguous memory of the device, by /dev/devmem. On a kernel
+ * without it, the module does what alloc_contig_pages() does, on a plain node.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/devmem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define VMSTAT		"/proc/vmstat"
+#define DEFRAG		"/sys/kernel/mm/transparent_hugepage/defrag"
+
+/* Pages on lists of the CPUs go back to the node: both do that first. */
+static void drain(void)
+{
+	struct devmem_info info = {
+		.node = bench.node,
+		.flags = DEVMEM_INFO_RUNS,
+	};
+
+	if (bench.devmem < 0)
+		in_kernel("contig %d 1", bench.node);
+	else if (ioctl(bench.devmem, DEVMEM_IOC_INFO, &info))
+		failed("DEVMEM_IOC_INFO");
+}
+
+/*
+ * What is left over in whole huge pages would be found at once: it becomes huge
+ * pages of ours, which can move.
+ */
+static char *take_rest(size_t size)
+{
+	char *p = map_range(size);
+	long had, has = 0;
+	size_t i;
+
+	if (!p)
+		return NULL;
+	write_text(DEFRAG, "never");
+	if (!choose_folios(p, size, 512) && !bind_range(p, size, bench.node)) {
+		for (i = 0, had = -1; i < size && has > had; i += HUGE) {
+			had = has;
+			/* The one before may have put a second one on a list. */
+			drain();
+			touch(p + i, HUGE, HUGE);
+			has = number_in("/proc/self/smaps_rollup", "AnonHugePages:");
+		}
+	}
+	write_text(DEFRAG, "madvise");
+
+	return p;
+}
+
+/*
+ * Single pages all over the node, with holes between them: filled almost to the
+ * brim, then every so manieth page given back, at random.
+ */
+static char *fill(long percent, size_t size)
+{
+	unsigned int seed = 1;
+	char *p = map_range(size);
+	size_t i;
+
+	if (!p)
+		return NULL;
+	if (choose_folios(p, size, 1) || bind_range(p, size, bench.node)) {
+		munmap(p, size);
+		return NULL;
+	}
+	touch(p, size, PAGE);
+	for (i = 0; i < size; i += PAGE)
+		if (rand_r(&seed) % 100 >= percent)
+			madvise(p + i, PAGE, MADV_DONTNEED);
+
+	return p;
+}
+
+static double allocate(size_t size)
+{
+	struct devmem_alloc alloc = {
+		.node = bench.node,
+		.flags = DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_EXACT,
+		.size = size,
+		.align = HUGE,
+		.fd_flags = O_RDWR | O_CLOEXEC,
+	};
+	double begin, took;
+
+	if (bench.devmem < 0) {
+		took = in_kernel("contig %d %zu", bench.node, size / PAGE);
+		return took == BENCH_FAILED && errno == ENOMEM ? BENCH_NONE : took;
+	}
+	begin = now();
+	if (ioctl(bench.devmem, DEVMEM_IOC_ALLOC, &alloc)) {
+		failed("DEVMEM_IOC_ALLOC");
+		return errno == ENOMEM ? BENCH_NONE : BENCH_FAILED;
+	}
+	took = now() - begin;
+	close(alloc.fd);
+
+	return took;
+}
+
+/* arg: MiB, how full the node is in percent */
+static double contig(const struct bench_row *row)
+{
+	size_t size = row->arg[0] * MIB, room, rest_size, filled = 0;
+	char *p = NULL, *rest = NULL;
+	double took;
+	long moved;
+
+	drain();
+	room = node_free();
+	if (size > room)
+		return BENCH_SKIP;
+	/* A plain node keeps back some memory for the kernel. */
+	rest_size = room / 32 > 8 * MIB ? room / 32 : 8 * MIB;
+	if (row->arg[1]) {
+		filled = (room - rest_size) & ~(HUGE - 1);
+		p = fill(row->arg[1], filled);
+		rest = p ? take_rest(4 * rest_size) : NULL;
+		if (!rest)
+			return failed("filling the node");
+	}
+	moved = number_in(VMSTAT, "pgmigrate_success");
+	took = allocate(size);
+	moved = number_in(VMSTAT, "pgmigrate_success") - moved;
+	if (took >= 0 || took == BENCH_NONE)
+		report(row, "obtained", "#percent", took >= 0 ? 100 : 0);
+	if (took >= 0 && p)
+		report(row, "moved", "#pages", moved);
+	if (p) {
+		munmap(p, filled);
+		munmap(rest, 4 * rest_size);
+	}
+
+	return took;
+}
+
+const struct bench_row contig_rows[] = {
+	COLD_ROW("contig/0/2m", "call", contig, 2, 0, 0),
+	COLD_ROW("contig/0/64m", "call", contig, 64, 0, 0),
+	FULL_COLD_ROW("contig/0/512m", "call", contig, 512, 0, 0),
+	FULL_COLD_ROW("contig/0/1g", "call", contig, 1024, 0, 0),
+	COLD_ROW("contig/50/2m", "call", contig, 2, 50, 0),
+	COLD_ROW("contig/50/64m", "call", contig, 64, 50, 0),
+	FULL_COLD_ROW("contig/50/512m", "call", contig, 512, 50, 0),
+	FULL_COLD_ROW("contig/50/1g", "call", contig, 1024, 50, 0),
+	COLD_ROW("contig/95/2m", "call", contig, 2, 95, 0),
+	COLD_ROW("contig/95/64m", "call", contig, 64, 95, 0),
+	FULL_COLD_ROW("contig/95/512m", "call", contig, 512, 95, 0),
+	FULL_COLD_ROW("contig/95/1g", "call", contig, 1024, 95, 0),
+	{ }
+};
