@@ -8,7 +8,7 @@ export LINUX KERNEL TESTS PATCH BUILD V PATIENCE
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
-.PHONY: help run check check-docs check-upstream check-series check-off series refresh discard lint
+.PHONY: help run check check-docs check-upstream check-series check-off series refresh discard lint bench
 .PHONY: kernel stock debug off selftests source tree deps clean distclean
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo 'make check-docs     build our documentation pages, and fail on any warning about them'
 	@echo 'make check-upstream run the kernel'"'"'s own mm tests on stock and patched, print what differs'
 	@echo '                    (about 20 minutes; TESTS="NAME ...", PATIENCE=N on a slow machine)'
+	@echo 'make bench          what the series costs: stock and patched side by side (FULL=1: all of it;'
+	@echo '                    STRICT=1: fail on a missed goal; TESTS="ROW ...")'
 	@echo 'make lint           shellcheck, kernel-doc, sparse, W=1'
 	@echo
 	@echo 'make clean          remove kernels and tests built so far, keep the sources'
@@ -62,6 +64,9 @@ check:
 
 check-upstream:
 	@scripts/check-upstream
+
+bench:
+	@scripts/bench $(if $(filter-out 0,$(FULL)),--full) $(if $(filter-out 0,$(STRICT)),--strict)
 
 series: deps
 	@scripts/series make
@@ -95,7 +100,7 @@ check-docs:
 
 clean:
 	rm -rf build/stock/o-* build/linux/o-* build/series-tree build/series build/series-check
-	rm -rf build/selftests build/selftests-obj build/upstream build/vm build/logs
+	rm -rf build/selftests build/selftests-obj build/upstream build/vm build/logs build/bench
 
 distclean:
 	@edits=$$(scripts/tree edits) && if [ -n "$$edits" ]; then \

@@ -4,6 +4,8 @@ import collections
 import contextlib
 import fcntl
 import hashlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -54,6 +56,15 @@ def shown(path):
     """A path as the user would write it."""
     relative = os.path.relpath(path)
     return path if relative.startswith("../..") else relative
+
+
+def load_script(name):
+    """A script without a .py in its name, as a module."""
+    path = os.path.join(REPO, "scripts", name)
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 # --- files ------------------------------------------------------------------
