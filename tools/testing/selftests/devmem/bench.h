@@ -41,14 +41,17 @@ struct bench_row {
 	bool cold;
 };
 
-/* A row of every set, one that takes long, one of the full set alone, and one
- * of what doesn't change
+/*
+ * A row of every set, one that takes long, the same for the full set alone, and
+ * one of what doesn't change
  */
 #define ROW(n, u, r, a, b, c)						\
 	{ .name = n, .unit = u, .run = r, .arg = { a, b, c } }
 #define COLD_ROW(n, u, r, a, b, c)					\
 	{ .name = n, .unit = u, .run = r, .arg = { a, b, c }, .cold = true }
 #define FULL_ROW(n, u, r, a, b, c)					\
+	{ .name = n, .unit = u, .run = r, .arg = { a, b, c }, .full = true }
+#define FULL_COLD_ROW(n, u, r, a, b, c)					\
 	{ .name = n, .unit = u, .run = r, .arg = { a, b, c }, .full = true, \
 	  .cold = true }
 #define ONCE(n, u, r)	{ .name = n, .unit = u, .run = r, .once = true }

@@ -18,8 +18,6 @@
 
 #define VMSTAT		"/proc/vmstat"
 #define DEFRAG		"/sys/kernel/mm/transparent_hugepage/defrag"
-/* Free memory that a plain node keeps back */
-#define REST		(8 * MIB)
 
 /* Pages on lists of the CPUs go back to the node: both do that first. */
 static void drain(void)
@@ -115,7 +113,7 @@ static double allocate(size_t size)
 /* arg: MiB, how full the node is in percent */
 static double contig(const struct bench_row *row)
 {
-	size_t size = row->arg[0] * MIB, room, filled = 0;
+	size_t size = row->arg[0] * MIB, room, rest_size, filled = 0;
 	char *p = NULL, *rest = NULL;
 	double took;
 	long moved;
@@ -124,10 +122,12 @@ static double contig(const struct bench_row *row)
 	room = node_free();
 	if (size > room)
 		return BENCH_SKIP;
+	/* A plain node keeps back some memory for the kernel. */
+	rest_size = room / 32 > 8 * MIB ? room / 32 : 8 * MIB;
 	if (row->arg[1]) {
-		filled = (room - REST) & ~(HUGE - 1);
+		filled = (room - rest_size) & ~(HUGE - 1);
 		p = fill(row->arg[1], filled);
-		rest = p ? take_rest(4 * REST) : NULL;
+		rest = p ? take_rest(4 * rest_size) : NULL;
 		if (!rest)
 			return failed("filling the node");
 	}
@@ -140,7 +140,7 @@ static double contig(const struct bench_row *row)
 		report(row, "moved", "#pages", moved);
 	if (p) {
 		munmap(p, filled);
-		munmap(rest, 4 * REST);
+		munmap(rest, 4 * rest_size);
 	}
 
 	return took;
@@ -149,15 +149,15 @@ static double contig(const struct bench_row *row)
 const struct bench_row contig_rows[] = {
 	COLD_ROW("contig/0/2m", "call", contig, 2, 0, 0),
 	COLD_ROW("contig/0/64m", "call", contig, 64, 0, 0),
-	FULL_ROW("contig/0/512m", "call", contig, 512, 0, 0),
-	FULL_ROW("contig/0/1g", "call", contig, 1024, 0, 0),
+	FULL_COLD_ROW("contig/0/512m", "call", contig, 512, 0, 0),
+	FULL_COLD_ROW("contig/0/1g", "call", contig, 1024, 0, 0),
 	COLD_ROW("contig/50/2m", "call", contig, 2, 50, 0),
 	COLD_ROW("contig/50/64m", "call", contig, 64, 50, 0),
-	FULL_ROW("contig/50/512m", "call", contig, 512, 50, 0),
-	FULL_ROW("contig/50/1g", "call", contig, 1024, 50, 0),
+	FULL_COLD_ROW("contig/50/512m", "call", contig, 512, 50, 0),
+	FULL_COLD_ROW("contig/50/1g", "call", contig, 1024, 50, 0),
 	COLD_ROW("contig/95/2m", "call", contig, 2, 95, 0),
 	COLD_ROW("contig/95/64m", "call", contig, 64, 95, 0),
-	FULL_ROW("contig/95/512m", "call", contig, 512, 95, 0),
-	FULL_ROW("contig/95/1g", "call", contig, 1024, 95, 0),
+	FULL_COLD_ROW("contig/95/512m", "call", contig, 512, 95, 0),
+	FULL_COLD_ROW("contig/95/1g", "call", contig, 1024, 95, 0),
 	{ }
 };

@@ -79,20 +79,22 @@ static long zone_pages(const char *what, int node)
 
 /*
  * Memory that is there and that nobody can allocate, because page structures
- * and what boot took are in it; memory that was added later has its page
- * structures in pages of the allocator.
+ * and what boot took are in it. Memory that was added later has its page
+ * structures in pages of the allocator; those that are in that memory itself
+ * are in the count of the allocator's, too.
  */
 static double memory(const struct bench_row *row)
 {
 	long later = number_in("/proc/vmstat", "nr_memmap_pages");
 	long all = zone_pages("present", -1) - zone_pages("managed", -1);
 	long system = zone_pages("present", 0) - zone_pages("managed", 0);
+	long boot = number_in("/proc/vmstat", "nr_memmap_boot_pages");
+	long of_system = later > all - system ? later - (all - system) : 0;
 
-	report(row, "page_structures", "#bytes", PAGE *
-	       (later + number_in("/proc/vmstat", "nr_memmap_boot_pages")));
-	report(row, "system_node", "#bytes", PAGE * (system + later));
+	report(row, "page_structures", "#bytes", PAGE * (later + boot));
+	report(row, "system_node", "#bytes", PAGE * (system + of_system));
 
-	return PAGE * (all + later);
+	return PAGE * (all + of_system);
 }
 
 /* The kernel's own word for the sizes of its structures */
