@@ -42,7 +42,7 @@
  * @full: the target has no memory left
  * @drained: nothing is hidden in a CPU's batch of folios for the LRU lists
  * @tables: page tables seen since the lock was taken
- * @next: where the walk stopped
+ * @next: where the walk goes on, set by who stops it
  * @folios: isolated
  * @queued: pages of @folios, in the range
  * @mover: moves pages at once; NULL if none are to move
@@ -131,6 +131,7 @@ static bool walk_huge_page(struct range_walk *rw, struct vm_area_struct *vma,
 	return more;
 }
 
+/* Stops when it has to see the page once more, which only queue_folio() asks. */
 static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long end,
 		    struct mm_walk *walk)
 {
@@ -146,7 +147,6 @@ static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long end,
 				 false);
 	else
 		see_swap(rw, pte_to_swp_entry(pte), 1, false);
-	rw->next = more ? end : addr;
 
 	return !more;
 }
@@ -170,10 +170,8 @@ static int walk_huge(pmd_t *pmd, unsigned long addr, unsigned long end,
 	if (is_swap_pmd(*pmd) || pmd_trans_huge(*pmd)) {
 		more = walk_huge_page(rw, walk->vma, *pmd, addr,
 				      (end - addr) >> PAGE_SHIFT);
-		if (more) {
-			rw->next = end;
+		if (more)
 			walk->action = ACTION_CONTINUE;
-		}
 	}
 	spin_unlock(ptl);
 	if (!more)
@@ -213,8 +211,10 @@ static int walk_few_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
 
 	for (; addr < end; addr = next) {
 		start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
-		if (!start)
-			break;
+		if (!start) {
+			rw->next = addr;
+			return 1;
+		}
 		__acquire(ptl);		/* sparse doesn't see it */
 		next = walk_unmoved(start, addr, end, moved, walk);
 		pte_unmap_unlock(start, ptl);
@@ -222,9 +222,8 @@ static int walk_few_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
 			drain_once(rw);
 		moved >>= (next - addr) >> PAGE_SHIFT;
 	}
-	rw->next = addr;
 
-	return addr < end;
+	return 0;
 }
 
 static int walk_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -268,7 +267,6 @@ static int walk_hole(unsigned long addr, unsigned long end, int depth,
 	struct range_walk *rw = walk->private;
 
 	see_nothing(rw, (end - addr) >> PAGE_SHIFT);
-	rw->next = end;
 
 	return 0;
 }
@@ -282,7 +280,6 @@ static int walk_vma(unsigned long addr, unsigned long end, struct mm_walk *walk)
 		return 0;
 
 	see_unmovable(rw, (end - addr) >> PAGE_SHIFT);
-	rw->next = end;
 
 	return 1;
 }

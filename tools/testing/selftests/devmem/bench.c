@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,36 +67,6 @@ void report(const struct bench_row *row, const char *what, const char *unit,
 		printf("row %s/%s %.4f %s\n", row->name, what, value, unit);
 }
 
-int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int err;
-
-	if (fd < 0)
-		return -1;
-	err = write(fd, text, strlen(text)) < 0 ? errno : 0;
-	close(fd);
-	errno = err;
-
-	return err ? -1 : 0;
-}
-
-long number_in(const char *path, const char *name)
-{
-	char line[256], word[128];
-	FILE *f = fopen(path, "r");
-	long number, found = -1;
-
-	while (f && found < 0 && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%127s %ld", word, &number) == 2 &&
-		    !strcmp(word, name))
-			found = number;
-	if (f)
-		fclose(f);
-
-	return found;
-}
-
 size_t node_free(void)
 {
 	char path[80], line[128];
@@ -127,7 +96,8 @@ double in_kernel(const char *format, ...)
 	va_start(list, format);
 	vsnprintf(command, sizeof(command), format, list);
 	va_end(list);
-	if (write_text(MODULE_DIR "run", command))
+	errno = -write_text(MODULE_DIR "run", command);
+	if (errno)
 		return errno == ENOENT ? BENCH_SKIP : failed(command);
 	f = fopen(MODULE_DIR "result", "r");
 	if (!f)
@@ -156,9 +126,7 @@ char *map_range(size_t size)
 
 int bind_range(void *p, size_t size, int node)
 {
-	unsigned long mask = 1UL << node;
-
-	return syscall(SYS_mbind, p, size, MPOL_BIND, &mask, 65, 0);
+	return mbind_nodes(p, size, MPOL_BIND, NODE(node), 0);
 }
 
 void touch(char *p, size_t size, size_t step)

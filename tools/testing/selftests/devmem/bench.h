@@ -6,11 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "devmem_util.h"
 #include "../kselftest.h"
-
-#define MIB		0x100000UL
-#define PAGE		4096UL
-#define HUGE		(2 * MIB)
 
 /*
  * Instead of a value: the machine or the kernel doesn't have it; an error; or
@@ -100,14 +97,11 @@ int bind_range(void *p, size_t size, int node);
 /* One byte in each @step. */
 void touch(char *p, size_t size, size_t step);
 
-/* Write a file of sysfs or procfs. Return: 0 or -1 */
-int write_text(const char *path, const char *text);
-
-/* Return: the number after @name in a file of "name number" lines, or -1 */
-long number_in(const char *path, const char *name);
-
 /* Bytes that the node has free */
 size_t node_free(void);
+
+/* All of a range, by /dev/devmem. Return: 0, or -1 and errno */
+int migrate_range(char *p, size_t size, int node);
 
 /* Size of the folios of a range to come: 1, 16 or 512 pages. Return: 0 or -1 */
 int choose_folios(char *p, size_t size, long pages);

@@ -16,7 +16,6 @@
 
 #include "bench.h"
 
-#define VMSTAT		"/proc/vmstat"
 #define DEFRAG		"/sys/kernel/mm/transparent_hugepage/defrag"
 
 /* Pages on lists of the CPUs go back to the node: both do that first. */
@@ -131,9 +130,9 @@ static double contig(const struct bench_row *row)
 		if (!rest)
 			return failed("filling the node");
 	}
-	moved = number_in(VMSTAT, "pgmigrate_success");
+	moved = vm_event("pgmigrate_success");
 	took = allocate(size);
-	moved = number_in(VMSTAT, "pgmigrate_success") - moved;
+	moved = vm_event("pgmigrate_success") - moved;
 	if (took >= 0 || took == BENCH_NONE)
 		report(row, "obtained", "#percent", took >= 0 ? 100 : 0);
 	if (took >= 0 && p)

@@ -85,10 +85,10 @@ static long zone_pages(const char *what, int node)
  */
 static double memory(const struct bench_row *row)
 {
-	long later = number_in("/proc/vmstat", "nr_memmap_pages");
+	long later = vm_event("nr_memmap_pages");
 	long all = zone_pages("present", -1) - zone_pages("managed", -1);
 	long system = zone_pages("present", 0) - zone_pages("managed", 0);
-	long boot = number_in("/proc/vmstat", "nr_memmap_boot_pages");
+	long boot = vm_event("nr_memmap_boot_pages");
 	long of_system = later > all - system ? later - (all - system) : 0;
 
 	report(row, "page_structures", "#bytes", PAGE * (later + boot));

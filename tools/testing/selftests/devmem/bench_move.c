@@ -97,14 +97,13 @@ out:
 	return took;
 }
 
-static int migrate(char *p, size_t size, int node, unsigned int flags)
+int migrate_range(char *p, size_t size, int node)
 {
 	struct devmem_migrate m = {
 		.addr = (unsigned long)p,
 		.size = size,
 		.node = node,
 		.pidfd = DEVMEM_SELF,
-		.flags = flags,
 	};
 
 	while (m.size) {
@@ -132,12 +131,12 @@ static double devmem(const struct bench_row *row)
 	p = range_of(size, row->arg[0]);
 	if (!p)
 		return failed("a range");
-	if (to != bench.node && migrate(p, size, bench.node, 0)) {
+	if (to != bench.node && migrate_range(p, size, bench.node)) {
 		failed("DEVMEM_IOC_MIGRATE");
 		goto out;
 	}
 	begin = now();
-	if (migrate(p, size, to, 0))
+	if (migrate_range(p, size, to))
 		failed("DEVMEM_IOC_MIGRATE");
 	else
 		took = (now() - begin) / (size / PAGE);

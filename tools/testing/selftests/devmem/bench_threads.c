@@ -5,12 +5,10 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/devmem.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -31,19 +29,12 @@ struct work {
 static void *work(void *arg)
 {
 	struct work *w = arg;
-	struct devmem_migrate m = {
-		.addr = (unsigned long)w->p,
-		.size = bench.range,
-		.node = bench.node,
-		.pidfd = DEVMEM_SELF,
-	};
 
 	pthread_barrier_wait(w->start);
 	if (w->what != MIGRATE)
 		touch(w->p, bench.range, PAGE);
-	while (w->what == MIGRATE && m.size && !w->error)
-		if (ioctl(bench.devmem, DEVMEM_IOC_MIGRATE, &m) && errno != EINTR)
-			w->error = errno;
+	else if (migrate_range(w->p, bench.range, bench.node))
+		w->error = errno;
 
 	return NULL;
 }

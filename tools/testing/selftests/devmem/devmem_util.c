@@ -217,6 +217,11 @@ static long sum_lines(const char *path, const char *name, bool prefix)
 	return sum;
 }
 
+long number_in(const char *path, const char *name)
+{
+	return sum_lines(path, name, false);
+}
+
 static long read_node_stat(int nid, const char *name)
 {
 	char path[64];
@@ -224,7 +229,7 @@ static long read_node_stat(int nid, const char *name)
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/vmstat",
 		 nid);
 
-	return sum_lines(path, name, false);
+	return number_in(path, name);
 }
 
 long node_stat(int nid, const char *name)
@@ -286,7 +291,7 @@ long nodes_left(const struct nodes *n)
 
 long vm_event(const char *name)
 {
-	return sum_lines("/proc/vmstat", name, false);
+	return number_in("/proc/vmstat", name);
 }
 
 long vm_events(const char *prefix)
@@ -296,7 +301,7 @@ long vm_events(const char *prefix)
 
 long meminfo_kb(const char *name)
 {
-	return sum_lines("/proc/meminfo", name, false);
+	return number_in("/proc/meminfo", name);
 }
 
 long read_number(const char *path)

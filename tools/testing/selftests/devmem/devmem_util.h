@@ -37,6 +37,7 @@
 #define HUGE		(2 * MIB)
 #define NONE		MAX_NODES	/* index in where(): not on any node */
 #define NODE(nid)	(1UL << (nid))	/* a mask */
+#define PATIENCE	400	/* seconds; a debug kernel is slow */
 
 /**
  * struct node_pages - what /proc/zoneinfo says of a node, all zones together
@@ -99,6 +100,9 @@ long node_stat(int nid, const char *name);
 
 /* The size of a node, 0 when it doesn't exist */
 size_t node_bytes(int nid);
+
+/* The number of the line @name of a file, -1: none */
+long number_in(const char *path, const char *name);
 
 /* The line @name of /proc/vmstat or /proc/meminfo (there in kB); -1: none */
 long vm_event(const char *name);

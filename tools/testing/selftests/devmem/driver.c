@@ -34,7 +34,6 @@
 #include "../../../../mm/gup_test.h"
 #include "../kselftest_harness.h"
 
-#define PATIENCE	400	/* seconds; a debug kernel is slow */
 #define SIZE	(8 * MIB)
 #define PAGES	((long)(SIZE / PAGE))
 

@@ -388,7 +388,7 @@ static int fill_in_child(int nid, bool bind)
 }
 
 /* By libnuma's default a node is preferred; strictly bound it is SIGBUS. */
-TEST_F_TIMEOUT(libnuma, full, 400)
+TEST_F_TIMEOUT(libnuma, full, PATIENCE)
 {
 	int status;
 

@@ -28,7 +28,6 @@
 
 #define BIT(n)		(1UL << (n))
 
-#define PATIENCE	400	/* seconds; a debug kernel is slow */
 #define PAGES		64L
 #define SIZE		(PAGES * PAGE)
 
@@ -93,10 +92,12 @@ static long move_range(int fd, bool at_once, char *p, size_t size, int nid)
 	return err ? err : (long)m.moved;
 }
 
-static void look_at(char *p, unsigned long mask, unsigned long *entries)
+/* What is said of each page, by pagemap_entry() or page_flags() */
+static void look_at(char *p, unsigned long (*say)(const void *p),
+		    unsigned long mask, unsigned long *said)
 {
 	for (long i = 0; i < PAGES; i++)
-		entries[i] = pagemap_entry(p + i * PAGE) & mask;
+		said[i] = say(p + i * PAGE) & mask;
 }
 
 /* Every 4th page is rewritten after the marks were cleared, some protected. */
@@ -142,16 +143,16 @@ TEST_F_TIMEOUT(moving, keeps_the_marks, PATIENCE)
 
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd, or no soft-dirty bits");
-	look_at(self->p, MARKS, before);
+	look_at(self->p, pagemap_entry, MARKS, before);
 	ASSERT_EQ(PAGES / 4, count_of(before, SOFT_DIRTY));
 	ASSERT_EQ(8, count_of(before, UFFD_WP));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
 				    self->n.d1));
-	look_at(self->p, MARKS, after);
+	look_at(self->p, pagemap_entry, MARKS, after);
 	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
 				    self->n.s0));
-	look_at(self->p, MARKS, after);
+	look_at(self->p, pagemap_entry, MARKS, after);
 	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
 	close(uffd);
 	EXPECT_TRUE(placed(self->p, SIZE, self->n.s0, 1));
@@ -187,37 +188,34 @@ TEST_F_TIMEOUT(moving, keeps_the_rights, PATIENCE)
 	EXPECT_TRUE(placed(p, SIZE, self->n.d1, 1));
 }
 
-static void kinds_of(char *p, unsigned long *kinds)
+static long anon_on_lists(int nid)
 {
-	for (long i = 0; i < PAGES; i++)
-		kinds[i] = page_flags(p + i * PAGE) & KINDS;
+	return node_stat(nid, "nr_active_anon") +
+	       node_stat(nid, "nr_inactive_anon");
 }
 
 /* The same kind of page, at once: not on its way to an LRU list, but there */
 TEST_F_TIMEOUT(moving, keeps_the_lists, PATIENCE)
 {
 	unsigned long before[PAGES], after[PAGES];
-	long lru = node_stat(self->n.d1, "nr_active_anon") +
-		   node_stat(self->n.d1, "nr_inactive_anon");
+	long lru = anon_on_lists(self->n.d1);
 
-	kinds_of(self->p, before);
+	look_at(self->p, page_flags, KINDS, before);
 	ASSERT_EQ(PAGES, count_of(before, ON_LRU));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
 				    self->n.d1));
 	if (!variant->at_once)
 		drain_lists();
-	kinds_of(self->p, after);
+	look_at(self->p, page_flags, KINDS, after);
 	/* migrate_pages() has unmapped it, which says that it is dirty. */
 	for (long i = 0; i < PAGES; i++)
 		EXPECT_EQ(before[i] | (after[i] & DIRTY), after[i]);
-	EXPECT_EQ(lru + PAGES, node_stat(self->n.d1, "nr_active_anon") +
-			       node_stat(self->n.d1, "nr_inactive_anon"));
+	EXPECT_EQ(lru + PAGES, anon_on_lists(self->n.d1));
 	EXPECT_EQ(PAGES, node_stat(self->n.d1, "nr_anon_pages"));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
 				    self->n.s0));
 	EXPECT_EQ(0, node_stat(self->n.d1, "nr_anon_pages"));
-	EXPECT_EQ(lru, node_stat(self->n.d1, "nr_active_anon") +
-		       node_stat(self->n.d1, "nr_inactive_anon"));
+	EXPECT_EQ(lru, anon_on_lists(self->n.d1));
 }
 
 /* Bytes of anonymous memory that the cgroup has on a node */

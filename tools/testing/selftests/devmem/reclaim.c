@@ -31,7 +31,6 @@
 #include "../kselftest_harness.h"
 
 #define SIZE	(8 * MIB)
-#define PATIENCE	400	/* seconds; a debug kernel is slow */
 #define PAGES	((long)(SIZE / PAGE))
 
 FIXTURE(device)

@@ -11,6 +11,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/debugfs.h>
+#include <linux/err.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/ktime.h>
@@ -100,11 +101,22 @@ static int bench_bulk(const long *arg)
  * them, but memory of a device node can't be had without the series' own flag,
  * so user space hands over pages of its own.
  */
-static int pin_user(unsigned long addr, unsigned long count, struct page **pages)
+static void unpin_user(struct page **pages, unsigned long count)
 {
+	while (count)
+		put_page(pages[--count]);
+	kvfree(pages);
+}
+
+/* Return: an array for unpin_user(), or an ERR_PTR() */
+static struct page **pin_user(unsigned long addr, unsigned long count)
+{
+	struct page **pages = kvcalloc(count, sizeof(*pages), GFP_KERNEL);
 	unsigned long got = 0;
 	int ret;
 
+	if (!pages)
+		return ERR_PTR(-ENOMEM);
 	while (got < count) {
 		ret = get_user_pages_fast(addr + got * PAGE_SIZE, count - got, FOLL_WRITE,
 					  pages + got);
@@ -113,17 +125,10 @@ static int pin_user(unsigned long addr, unsigned long count, struct page **pages
 		got += ret;
 	}
 	if (got == count)
-		return 0;
-	while (got)
-		put_page(pages[--got]);
+		return pages;
+	unpin_user(pages, got);
 
-	return -EFAULT;
-}
-
-static void unpin_user(unsigned long count, struct page **pages)
-{
-	while (count)
-		put_page(pages[--count]);
+	return ERR_PTR(-EFAULT);
 }
 
 /* How migration copies a folio, and the fastest that the kernel has */
@@ -145,27 +150,23 @@ static int copy_all(struct page **to, struct page **from, long count, bool check
 /* copy TO FROM PAGES CHECKED: addresses of the caller's */
 static int bench_copy(const long *arg)
 {
+	struct page **to = pin_user(arg[0], arg[2]), **from;
 	long count = arg[2];
-	struct page **pages = kvcalloc(count, 2 * sizeof(*pages), GFP_KERNEL);
 	u64 begin;
 	int ret;
 
-	if (!pages)
-		return -ENOMEM;
-	ret = pin_user(arg[0], count, pages);
-	if (ret)
-		goto out_free;
-	ret = pin_user(arg[1], count, pages + count);
-	if (ret)
-		goto out_unpin;
+	if (IS_ERR(to))
+		return PTR_ERR(to);
+	from = pin_user(arg[1], count);
+	if (IS_ERR(from)) {
+		unpin_user(to, count);
+		return PTR_ERR(from);
+	}
 	begin = ktime_get_ns();
-	ret = copy_all(pages, pages + count, count, arg[3]);
+	ret = copy_all(to, from, count, arg[3]);
 	bench_done(begin, count);
-	unpin_user(count, pages + count);
-out_unpin:
-	unpin_user(count, pages);
-out_free:
-	kvfree(pages);
+	unpin_user(from, count);
+	unpin_user(to, count);
 
 	return ret;
 }
@@ -173,27 +174,21 @@ out_free:
 /* clear ADDRESS PAGES: what zeroing them costs */
 static int bench_clear(const long *arg)
 {
+	struct page **pages = pin_user(arg[0], arg[1]);
 	long i, count = arg[1];
-	struct page **pages = kvcalloc(count, sizeof(*pages), GFP_KERNEL);
 	u64 begin;
-	int ret;
 
-	if (!pages)
-		return -ENOMEM;
-	ret = pin_user(arg[0], count, pages);
-	if (ret)
-		goto out_free;
+	if (IS_ERR(pages))
+		return PTR_ERR(pages);
 	begin = ktime_get_ns();
 	for (i = 0; i < count; i++) {
 		cond_resched();
 		clear_highpage(pages[i]);
 	}
 	bench_done(begin, count);
-	unpin_user(count, pages);
-out_free:
-	kvfree(pages);
+	unpin_user(pages, count);
 
-	return ret;
+	return 0;
 }
 
 /* As alloc_contig_pages() looks at a range, which modules can't call */
@@ -252,19 +247,6 @@ static int bench_contig(const long *arg)
 	return ret;
 }
 
-/* nothing ROUNDS: the loop and the clock themselves */
-static int bench_nothing(const long *arg)
-{
-	u64 begin = ktime_get_ns();
-	long i;
-
-	for (i = 0; i < arg[0]; i++)
-		barrier();
-	bench_done(begin, i);
-
-	return 0;
-}
-
 static const struct {
 	const char *name;
 	int args;
@@ -275,7 +257,6 @@ static const struct {
 	{ "copy", 4, bench_copy },
 	{ "clear", 2, bench_clear },
 	{ "contig", 2, bench_contig },
-	{ "nothing", 1, bench_nothing },
 };
 
 static int run_command(char *line)
