@@ -1176,7 +1176,7 @@ static int created_distance __initdata = REMOTE_DISTANCE;
 static unsigned int boot_flags __initdata;
 static bool want_specific_purpose __initdata;
 
-void __init __weak arch_device_coherent_claim(u64 start, u64 size)
+void __init __weak arch_device_coherent_claim(u64 start, u64 size, u64 piece)
 {
 }
 
@@ -1418,6 +1418,8 @@ static u64 __init node_ram(const struct numa_meminfo *mi, int nid, bool others)
 
 static bool __init claim_range(const char *text, int nid, u64 start, u64 size)
 {
+	u64 piece = size;
+
 	if (nr_claims == MAX_CLAIMS) {
 		refuse(text, "more than %d ranges", MAX_CLAIMS);
 		return false;
@@ -1431,7 +1433,10 @@ static bool __init claim_range(const char *text, int nid, u64 start, u64 size)
 
 	memblock_remove(start, size);
 	memblock_phys_free(start, size);
-	arch_device_coherent_claim(start, size);
+	/* Blocks with page structures of their own are added one by one. */
+	if (boot_flags & DEVICE_COHERENT_MEMMAP_ON_DEVICE)
+		piece = memory_block_size_bytes();
+	arch_device_coherent_claim(start, size, piece);
 
 	return true;
 }
@@ -1608,7 +1613,7 @@ again:
 
 		cut += hi - lo;
 		memblock_remove(lo, hi - lo);
-		arch_device_coherent_claim(lo, hi - lo);
+		arch_device_coherent_claim(lo, hi - lo, hi - lo);
 		lo = ALIGN(lo, block);
 		hi = ALIGN_DOWN(hi, block);
 		if (lo < hi && claim_range(text, nid, lo, hi - lo))

@@ -667,8 +667,8 @@ void device_coherent_early_reserve(void);
 void device_coherent_numa_init(struct numa_meminfo *mi);
 bool device_coherent_wants_node(void);
 
-/* What an architecture provides */
-void arch_device_coherent_claim(u64 start, u64 size);
+/* What an architecture provides; hotplug will add the range in pieces */
+void arch_device_coherent_claim(u64 start, u64 size, u64 piece);
 bool arch_device_coherent_node_has_cpu(int nid);
 bool arch_device_coherent_next_sp(u64 *start, u64 *size);
 #else

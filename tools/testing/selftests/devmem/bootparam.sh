@@ -22,8 +22,11 @@ MACHINE=(--mem 512M --device-mem "128M,256M" --no-register
 # A CPU of its own for node 1
 CPU="-smp 3,sockets=3,cores=1,threads=1 -numa cpu,node-id=1,socket-id=2,core-id=0,thread-id=0"
 
+# A node that the direct map has a page of 1 GB for, instead of those two
+GIB="--mem 2G --device-mem 1G --append memory_hotplug.memmap_on_memory=1"
+
 # One boot each: name; value; device nodes as NID:MB/DISTANCE to node 0; more
-# parameters, or CPU. Words that are refused one by one share a boot with one
+# parameters, or CPU or GIB. Words that are refused one by one share a boot with one
 # that is good: it has to be taken all the same.
 BOOTS=(
 	"two_nodes;node:1,node:2;1:128/40 2:128/40;"
@@ -32,6 +35,7 @@ BOOTS=(
 	"specific_purpose;sp;1:128/40;memmap=128M%0x20000000-1+0xefffffff"
 	"specific_purpose_in_node_0;sp;3:128/20;memmap=128M%0x10000000-1+0xefffffff"
 	"memmap_on_device;node:1,memmap:device;1:126/40;memory_hotplug.memmap_on_memory=1"
+	"memmap_on_large_device;node:1,memmap:device;1:1008/40;GIB"
 	"memmap_on_device_off;node:1,memmap:device,spare:2;1:128/40;"
 	"bad_words;node:0,node:99,node:x,node:,node:-1,node:99999999999,node:1,128M@256M:0,256M,everything,distance:10,distance:x,spare:0,;1:128/40;"
 	"bad_nodes;node:1,node:1,node:9,128M@512M:2,128M@256M:1;1:128/40;"
@@ -90,6 +94,9 @@ start_boot() {
 	IFS=';' read -r name value _ more <<<"$1"
 	if [[ $more == CPU ]]; then
 		options+=(--qemu "$CPU")
+		more=
+	elif [[ $more == GIB ]]; then
+		read -ra options <<<"--no-register $GIB"
 		more=
 	fi
 	boot "$name" "${options[@]}" --append "device_coherent=$value $more" -- \
