@@ -30,24 +30,13 @@
 #include <unistd.h>
 
 #include "devmem_calls.h"
+#include "devmem_layout.h"
 #include "devmem_util.h"
 #include "../../../../mm/gup_test.h"
 #include "../kselftest_harness.h"
 
 #define SIZE	(8 * MIB)
 #define PAGES	((long)(SIZE / PAGE))
-
-/* The same on 32 bits: every member at a multiple of its size, no tail */
-static_assert(sizeof(struct devmem_info) == 88, "info");
-static_assert(sizeof(struct devmem_alloc) == 32, "alloc");
-static_assert(sizeof(struct devmem_migrate) == 112, "migrate");
-static_assert(sizeof(struct devmem_verify) == 112, "verify");
-static_assert(sizeof(struct devmem_watch) == 24, "watch");
-static_assert(offsetof(struct devmem_info, size) == 16, "info");
-static_assert(offsetof(struct devmem_alloc, fd_flags) == 24, "alloc");
-static_assert(offsetof(struct devmem_migrate, moved) == 40, "migrate");
-static_assert(offsetof(struct devmem_verify, nodes) == 32, "verify");
-static_assert(offsetof(struct devmem_watch, flags) == 16, "watch");
 
 FIXTURE(driver)
 {
