@@ -51,7 +51,7 @@ static char *take_rest(size_t size)
 			/* The one before may have put a second one on a list. */
 			drain();
 			touch(p + i, HUGE, HUGE);
-			has = number_in("/proc/self/smaps_rollup", "AnonHugePages:");
+			has = number_in("/proc/self/smaps_rollup", "AnonHugePages");
 		}
 	}
 	write_text(DEFRAG, "madvise");

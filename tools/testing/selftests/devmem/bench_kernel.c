@@ -78,6 +78,28 @@ static long zone_pages(const char *what, int node)
 }
 
 /*
+ * The kernel's large hash tables: with one system node they are taken at boot,
+ * before the allocator has the memory, with several they are spread over all.
+ */
+static long hash_table_pages(int node)
+{
+	FILE *f = fopen("/proc/vmallocinfo", "r");
+	char line[512], key[16], *found;
+	long sum = 0;
+
+	snprintf(key, sizeof(key), node < 0 ? " pages=" : " N%d=", node);
+	while (f && fgets(line, sizeof(line), f)) {
+		found = strstr(line, key);
+		if (found && strstr(line, " alloc_large_system_hash+"))
+			sum += atol(found + strlen(key));
+	}
+	if (f)
+		fclose(f);
+
+	return sum;
+}
+
+/*
  * Memory that is there and that nobody can allocate, because page structures
  * and what boot took are in it. Memory that was added later has its page
  * structures in pages of the allocator; those that are in that memory itself
@@ -88,13 +110,15 @@ static double memory(const struct bench_row *row)
 	long later = vm_event("nr_memmap_pages");
 	long all = zone_pages("present", -1) - zone_pages("managed", -1);
 	long system = zone_pages("present", 0) - zone_pages("managed", 0);
+	long hash = hash_table_pages(-1);
 	long boot = vm_event("nr_memmap_boot_pages");
 	long of_system = later > all - system ? later - (all - system) : 0;
 
 	report(row, "page_structures", "#bytes", PAGE * (later + boot));
-	report(row, "system_node", "#bytes", PAGE * (system + of_system));
+	report(row, "system_node", "#bytes", PAGE *
+	       (system + of_system + hash_table_pages(0)));
 
-	return PAGE * (all + of_system);
+	return PAGE * (all + of_system + hash);
 }
 
 /* The kernel's own word for the sizes of its structures */

@@ -22,7 +22,7 @@
 
 static int huge_enough(size_t size)
 {
-	long kib = number_in("/proc/self/smaps_rollup", "AnonHugePages:");
+	long kib = number_in("/proc/self/smaps_rollup", "AnonHugePages");
 
 	return kib >= (long)(size >> 10);
 }
