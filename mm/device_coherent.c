@@ -83,6 +83,24 @@ static void count_pages(int nid, enum node_stat_item item, long nr_pages)
 /* -- Allocation ---------------------------------------------------------- */
 
 /*
+ * An ordinary list has room for all zones of all nodes. That of device memory
+ * needs an entry and an end, and the one for the combination of GFP bits that
+ * doesn't occur an end.
+ */
+void device_coherent_init_zonelists(pg_data_t *pgdat)
+{
+	struct zoneref *refs = pgdat->device_coherent_zonerefs;
+	int i;
+
+	for (i = 0; i < MAX_ZONELISTS; i++)
+		pgdat->gfp_zonelists[i] = &pgdat->node_zonelists[i];
+	pgdat->gfp_zonelists[ZONELIST_DEVICE_COHERENT] =
+		container_of(refs, struct zonelist, _zonerefs[0]);
+	pgdat->gfp_zonelists[ZONELIST_NONE] =
+		container_of(refs + 1, struct zonelist, _zonerefs[0]);
+}
+
+/*
  * A node's list of device memory: its own zone and nothing else (invariant 2).
  *
  * The zone index stored in the list is 0, whatever the zone's own is: the list
@@ -91,8 +109,7 @@ static void count_pages(int nid, enum node_stat_item item, long nr_pages)
  */
 void device_coherent_build_zonelist(pg_data_t *pgdat)
 {
-	struct zoneref *zoneref =
-		pgdat->node_zonelists[ZONELIST_DEVICE_COHERENT]._zonerefs;
+	struct zoneref *zoneref = pgdat->device_coherent_zonerefs;
 	struct zone *zone = device_coherent_zone(pgdat->node_id);
 
 	if (populated_zone(zone)) {
@@ -114,26 +131,35 @@ void device_coherent_build_zonelist(pg_data_t *pgdat)
  * of a costly order ends when compaction has nothing to do, and direct reclaim
  * (device_coherent_no_reclaim()) never comes.
  */
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid, unsigned int order)
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, struct zonelist *zonelist,
+				     unsigned int order)
 {
+	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
+
 	WARN_ONCE(gfp & __GFP_NOFAIL,
 		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
 
-	if (order && (gfp & __GFP_DIRECT_RECLAIM) && node_is_device_coherent(nid))
-		drain_all_pages(device_coherent_zone(nid));
+	if (zone && order && (gfp & __GFP_DIRECT_RECLAIM))
+		drain_all_pages(zone);
 
 	gfp &= ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM);
-	if (!(gfp & __GFP_RETRY_MAYFAIL) && !makes_room(nid))
+	if (!(gfp & __GFP_RETRY_MAYFAIL) &&
+	    !(zone && makes_room(zone_to_nid(zone))))
 		gfp |= __GFP_NORETRY;
 
 	return gfp | __GFP_NOWARN;
 }
 
-void __device_coherent_refused(int nid, gfp_t gfp, unsigned int order)
+void __device_coherent_refused(struct zonelist *zonelist, gfp_t gfp,
+			       unsigned int order)
 {
-	if (!node_is_device_coherent(nid))
+	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
+	int nid;
+
+	if (!zone)
 		return;
 
+	nid = zone_to_nid(zone);
 	count_pages(nid, COHERENT_REFUSED, 1L << order);
 	trace_device_coherent_refused(nid, gfp, order);
 }
@@ -260,7 +286,7 @@ static nodemask_t policy_devices(const struct mempolicy *pol)
  * name of a task (page tables, slab, pipes) isn't movable, and the page cache
  * doesn't come here.
  */
-bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp)
+static bool names_devices(const struct mempolicy *pol, gfp_t gfp)
 {
 	const gfp_t user = __GFP_MOVABLE | __GFP_HIGHMEM;
 
@@ -279,12 +305,12 @@ static struct folio *alloc_from_devices(gfp_t gfp, unsigned int order, int nid,
 					nodemask_t devices)
 {
 	while (!nodes_empty(devices)) {
-		int n, best = NUMA_NO_NODE;
+		int n, best = first_node(devices);
 		struct folio *folio;
 
-		for_each_node_mask(n, devices)
-			if (best == NUMA_NO_NODE ||
-			    node_distance(nid, n) < node_distance(nid, best))
+		for (n = next_node(best, devices); n < MAX_NUMNODES;
+		     n = next_node(n, devices))
+			if (node_distance(nid, n) < node_distance(nid, best))
 				best = n;
 
 		folio = __folio_alloc_node_noprof(device_gfp(gfp), order, best);
@@ -302,22 +328,19 @@ static gfp_t gfp_without_effort(gfp_t gfp)
 	return (gfp & ~(__GFP_DIRECT_RECLAIM | __GFP_NOFAIL)) | __GFP_NOWARN;
 }
 
-/**
- * device_coherent_alloc_system - a user page by a policy, devices passed over
- * @gfp: mask of the request, without the flag
- * @order: order of the folio
- * @pol: the policy, with a system node among its nodes
- * @ilx: interleave index
- * @nid: the local node
- *
- * As by a policy that names the system nodes of @pol and no other.
- *
- * Context: As @gfp says; the caller holds what keeps @pol alive.
- * Return: the folio, or NULL.
- */
-struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
-					   const struct mempolicy *pol,
-					   pgoff_t ilx, int nid)
+static struct folio *alloc_by_policy(gfp_t gfp, unsigned int order,
+				     struct mempolicy *pol, pgoff_t ilx,
+				     int nid)
+{
+	return page_rmappable_folio(alloc_pages_mpol_noprof(gfp | __GFP_COMP,
+							    order, pol, ilx,
+							    nid));
+}
+
+/* As by a policy that names the system nodes of @pol and no other */
+static struct folio *alloc_from_system(gfp_t gfp, unsigned int order,
+				       const struct mempolicy *pol,
+				       pgoff_t ilx, int nid)
 {
 	struct mempolicy system = {
 		.mode = pol->mode,
@@ -329,9 +352,7 @@ struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
 	if (node_is_device_coherent(system.home_node))
 		system.home_node = NUMA_NO_NODE;
 
-	return page_rmappable_folio(alloc_pages_mpol_noprof(gfp | __GFP_COMP,
-							    order, &system,
-							    ilx, nid));
+	return alloc_by_policy(gfp, order, &system, ilx, nid);
 }
 
 /* Some of the policy's nodes are devices, named literally: as the mode says. */
@@ -358,7 +379,7 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 			folio = alloc_from_devices(gfp, order, nid, devices);
 	}
 	if (!folio)
-		folio = device_coherent_alloc_system(gfp, order, pol, ilx, nid);
+		folio = alloc_from_system(gfp, order, pol, ilx, nid);
 
 	return folio;
 }
@@ -386,35 +407,46 @@ static struct folio *alloc_allowed(gfp_t gfp, unsigned int order, int nid,
 }
 
 /**
- * device_coherent_alloc_mpol - a user page for a policy that reaches a device
+ * device_coherent_alloc_mpol - folio_alloc_mpol() for a policy with devices
  * @gfp: mask of the request, without the flag
  * @order: order of the folio
- * @pol: the policy
+ * @pol: the policy, which may name device nodes
  * @ilx: interleave index
- * @nid: the node that the policy would start with
+ * @nid: the local node
  *
  * A policy reaches its device nodes when it names no other, or when its mask is
- * literal (MPOL_F_STATIC_NODES).
+ * literal (MPOL_F_STATIC_NODES); if not, they are passed over.
  *
  * Context: As @gfp says; the caller holds what keeps @pol alive.
  * Return: the folio, or NULL.
  */
 struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
-					 const struct mempolicy *pol,
-					 pgoff_t ilx, int nid)
+					 struct mempolicy *pol, pgoff_t ilx,
+					 int nid)
 {
-	nodemask_t devices = policy_devices(pol);
-	nodemask_t system;
+	nodemask_t devices, system;
 	struct folio *folio;
 
-	nodes_andnot(system, pol->nodes, devices);
-	if (!nodes_empty(system))
-		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
+	if (!names_devices(pol, gfp))
+		return alloc_by_policy(gfp, order, pol, ilx, nid);
 
+	devices = policy_devices(pol);
+	nodes_andnot(system, pol->nodes, devices);
+	if (!nodes_empty(system)) {
+		if (!(pol->flags & MPOL_F_STATIC_NODES))
+			return alloc_from_system(gfp, order, pol, ilx, nid);
+		nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
+		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
+	}
+
+	/* Of one device it doesn't matter where the search begins. */
+	if (next_node(first_node(devices), devices) < MAX_NUMNODES)
+		nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
 	folio = alloc_allowed(gfp, order, nid, pol, &devices);
 	if (folio || (pol->mode == MPOL_BIND && !nodes_empty(devices)))
 		return folio;
 
+	nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
 	return __folio_alloc_noprof(gfp, order, nid, NULL);
 }
 
@@ -429,18 +461,22 @@ bool __device_coherent_can_hold(const struct folio *folio)
 	       !folio_test_ksm(folio) && !folio_test_hugetlb(folio);
 }
 
-struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
-				     unsigned int order)
+/* Another place on the device if there is one, or else where others would go */
+struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
+				   unsigned int order, int nid,
+				   nodemask_t *nodes)
 {
-	return __folio_alloc_node(device_gfp(gfp_without_effort(gfp)), order,
-				  folio_nid(src));
+	gfp_t stay = device_gfp(gfp_without_effort(gfp));
+	struct folio *dst = __folio_alloc_node(stay, order, folio_nid(src));
+
+	return dst ? dst : __folio_alloc(gfp, order, nid, nodes);
 }
 
 bool __device_coherent_reaches(const struct mempolicy *pol)
 {
 	return __device_coherent_only(pol) ||
 	       ((pol->flags & MPOL_F_STATIC_NODES) &&
-		__device_coherent_policy(pol, GFP_HIGHUSER_MOVABLE));
+		names_devices(pol, GFP_HIGHUSER_MOVABLE));
 }
 
 long __device_coherent_put_back(struct list_head *folios)
@@ -510,17 +546,23 @@ bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
  * used up: no OOM killer could help, and retrying the fault would never end.
  * If it isn't, because of somebody who freed a page or of a cpuset that changed
  * just then, the fault is to be taken again; VM_FAULT_OOM does so with a
- * complaint. The state that the OOM of a memory cgroup left is for the caller.
+ * complaint, or for the OOM of a memory cgroup, which is the caller's.
  */
-vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
-				   unsigned long address, vm_fault_t ret)
+vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
+				   vm_fault_t ret)
 {
+	struct vm_area_struct *vma;
 	struct mempolicy *pol;
 	struct folio *folio;
 	nodemask_t devices;
 	pgoff_t ilx;
 
 	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+		return ret;
+
+	/* The fault still holds the lock of the mapping, or of all. */
+	vma = mtree_load(&mm->mm_mt, address);
+	if (!vma)
 		return ret;
 
 	pol = get_vma_policy(vma, address, 0, &ilx);
@@ -535,6 +577,9 @@ vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
 			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
 	}
 	mpol_cond_put(pol);
+	/* No OOM after all: leave nothing of that of a memory cgroup. */
+	if (!(ret & VM_FAULT_OOM) && task_in_memcg_oom(current))
+		mem_cgroup_oom_synchronize(false);
 
 	return ret;
 }
@@ -561,7 +606,7 @@ unsigned long device_coherent_zone_state(enum zone_stat_item item)
 }
 EXPORT_SYMBOL_GPL(device_coherent_zone_state);
 
-unsigned long device_coherent_total_pages(void)
+static unsigned long total_pages(void)
 {
 	unsigned long pages = 0;
 	int nid;
@@ -572,39 +617,75 @@ unsigned long device_coherent_total_pages(void)
 	return pages;
 }
 
+/* Too much for the system: is it, with the devices' memory? */
+bool device_coherent_could_hold(unsigned long pages)
+{
+	return pages <= totalram_pages() + total_swap_pages + total_pages();
+}
+
 void device_coherent_meminfo(struct seq_file *m)
 {
 	seq_printf(m, "DeviceCoherentTotal: %8lu kB\n",
-		   device_coherent_total_pages() << (PAGE_SHIFT - 10));
+		   total_pages() << (PAGE_SHIFT - 10));
 	seq_printf(m, "DeviceCoherentFree:  %8lu kB\n",
 		   device_coherent_zone_state(NR_FREE_PAGES) <<
 		   (PAGE_SHIFT - 10));
 }
 
+void device_coherent_moved(int from, int to, long nr_pages,
+			   enum migrate_reason reason)
+{
+	if (node_is_device_coherent(from)) {
+		count_pages(from, COHERENT_MOVED_OUT, nr_pages);
+		trace_device_coherent_moved_out(from, to, nr_pages, reason);
+	}
+	if (node_is_device_coherent(to)) {
+		count_pages(to, COHERENT_MOVED_IN, nr_pages);
+		trace_device_coherent_moved_in(from, to, nr_pages, reason);
+	}
+}
+
+static noinline void migrated(const struct folio *src, int to,
+			      enum migrate_reason reason)
+{
+	int from = folio_nid(src);
+	long nr = folio_nr_pages(src);
+
+	if (folio_in_zone_device_coherent(src) &&
+	    (reason == MR_DEMOTION || reason == MR_CONTIG_RANGE)) {
+		count_pages(from, COHERENT_DISPLACED, nr);
+		trace_device_coherent_displaced(from, to, nr, reason);
+	}
+	if (from != to)
+		device_coherent_moved(from, to, nr, reason);
+}
+
+/*
+ * A page between the system and a device, while nobody traces: move_pages() pays
+ * for every instruction of it. What moves is counted by processes alone, so
+ * that interrupts don't matter. All else is out of line.
+ *
+ * Nobody can split the old folio any more.
+ */
 void __device_coherent_migrated(const struct folio *src,
 				const struct folio *dst,
 				enum migrate_reason reason)
 {
-	bool was_device = folio_in_zone_device_coherent(src);
-	int from = folio_nid(src), to = folio_nid(dst);
-	/* Nobody can split the old folio any more. */
-	long nr = folio_nr_pages(src);
+	bool in = folio_in_zone_device_coherent(dst);
+	int nid = folio_nid(in ? dst : src);
 
-	if (was_device && (reason == MR_DEMOTION || reason == MR_CONTIG_RANGE)) {
-		count_pages(from, COHERENT_DISPLACED, nr);
-		trace_device_coherent_displaced(from, to, nr, reason);
-	}
-	if (from == to)
+	if (reason != MR_SYSCALL || folio_test_large(src) ||
+	    in == folio_in_zone_device_coherent(src) ||
+	    trace_device_coherent_moved_in_enabled() ||
+	    trace_device_coherent_moved_out_enabled()) {
+		migrated(src, folio_nid(dst), reason);
 		return;
+	}
 
-	if (was_device) {
-		count_pages(from, COHERENT_MOVED_OUT, nr);
-		trace_device_coherent_moved_out(from, to, nr, reason);
-	}
-	if (folio_in_zone_device_coherent(dst)) {
-		count_pages(to, COHERENT_MOVED_IN, nr);
-		trace_device_coherent_moved_in(from, to, nr, reason);
-	}
+	preempt_disable();
+	__inc_node_state(NODE_DATA(nid),
+			 in ? COHERENT_MOVED_IN : COHERENT_MOVED_OUT);
+	preempt_enable();
 }
 
 void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,

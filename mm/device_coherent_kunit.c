@@ -45,7 +45,7 @@ static void zonelists_hold_no_device_memory(struct kunit *test)
 	for_each_online_node(nid) {
 		for (list = ZONELIST_FALLBACK; list <= ZONELIST_NONE; list++) {
 			struct zoneref *z =
-				NODE_DATA(nid)->node_zonelists[list]._zonerefs;
+				NODE_DATA(nid)->gfp_zonelists[list]->_zonerefs;
 
 			for (; z->zone; z++) {
 				KUNIT_EXPECT_NE(test, list, ZONELIST_NONE);
@@ -63,8 +63,8 @@ static void device_list_is_its_own_zone(struct kunit *test)
 	int nid;
 
 	for_each_online_node(nid) {
-		struct zonelist *list = NODE_DATA(nid)->node_zonelists;
-		struct zoneref *z = list[ZONELIST_DEVICE_COHERENT]._zonerefs;
+		struct zonelist **lists = NODE_DATA(nid)->gfp_zonelists;
+		struct zoneref *z = lists[ZONELIST_DEVICE_COHERENT]->_zonerefs;
 
 		if (populated_zone(coherent_zone(nid))) {
 			KUNIT_EXPECT_TRUE(test, node_is_device_coherent(nid));

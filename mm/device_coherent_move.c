@@ -275,24 +275,40 @@ static pte_t new_entry(const struct moving *m, struct vm_area_struct *vma)
 	return pte;
 }
 
-/* The new page takes the place of the old one, as folio_migrate_mapping() does */
+/* Pages that went from one node to one other, not counted yet */
+struct moved {
+	int from;
+	int to;
+	long nr_pages;
+};
+
+static void count_moved(const struct moved *moved)
+{
+	if (moved->nr_pages)
+		device_coherent_moved(moved->from, moved->to, moved->nr_pages,
+				      MR_SYSCALL);
+}
+
+static void add_moved(struct moved *moved, int from, int to)
+{
+	if (moved->from != from || moved->to != to) {
+		count_moved(moved);
+		*moved = (struct moved){ .from = from, .to = to };
+	}
+	moved->nr_pages++;
+}
+
+/* The new page takes the place of the old one. It is this mapping's alone. */
 static void replace(const struct moving *m, struct vm_area_struct *vma,
 		    unsigned long addr)
 {
 	struct folio *src = m->src, *dst = m->dst;
 
-	__folio_set_locked(dst);
-	__folio_set_swapbacked(dst);
-	dst->index = src->index;
-	dst->mapping = src->mapping;
-
 	folio_remove_rmap_pte(src, &src->page, vma);
 	if (pte_dirty(m->pte))
 		folio_set_dirty(src);
 	folio_migrate_flags(dst, src);
-	folio_add_anon_rmap_pte(dst, &dst->page, vma, addr, RMAP_EXCLUSIVE);
-	device_coherent_migrated(src, dst, MR_SYSCALL);
-	folio_unlock(dst);
+	folio_add_new_anon_rmap(dst, vma, addr, RMAP_EXCLUSIVE);
 
 	folio_ref_unfreeze(src, 1);
 }
@@ -302,6 +318,7 @@ static unsigned long fill_entries(struct device_coherent_mover *mover,
 				  struct folio_batch *old)
 {
 	struct vm_area_struct *vma = mover->vma;
+	struct moved count = { .nr_pages = 0 };
 	unsigned long moved = 0;
 	unsigned int i;
 
@@ -316,6 +333,7 @@ static unsigned long fill_entries(struct device_coherent_mover *mover,
 			replace(m, vma, addr);
 			pte = new_entry(m, vma);
 			moved |= BIT(m->index);
+			add_moved(&count, folio_nid(m->src), folio_nid(m->dst));
 			folio_batch_add(old, m->src);
 		}
 		set_pte_at(vma->vm_mm, addr, ptep, pte);
@@ -323,6 +341,7 @@ static unsigned long fill_entries(struct device_coherent_mover *mover,
 		folio_unlock(m->src);
 	}
 	arch_leave_lazy_mmu_mode();
+	count_moved(&count);
 
 	return moved;
 }

@@ -17,6 +17,7 @@
 #include <linux/errno.h>
 #include <linux/gfp.h>
 #include <linux/jump_label.h>
+#include <linux/mempolicy.h>
 #include <linux/migrate_mode.h>
 #include <linux/mm_types.h>
 #include <linux/mmdebug.h>
@@ -26,7 +27,6 @@
 
 struct folio;
 struct gen_pool;
-struct mempolicy;
 struct notifier_block;
 struct numa_meminfo;
 struct page;
@@ -208,18 +208,6 @@ static inline void device_coherent_exclude(nodemask_t *nodes)
 #endif
 }
 
-/* For mminit_loglevel=; NULL for the lists that others have, too */
-static inline const char *device_coherent_list_name(int listid)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (listid == ZONELIST_DEVICE_COHERENT)
-		return "coherent";
-	if (listid == ZONELIST_NONE)
-		return "none";
-#endif
-	return NULL;
-}
-
 /*
  * How far a CPU's part of a zone's counters may be from the sum. Not at all on
  * a device: otherwise it is full when the sum says so, some pages too early.
@@ -253,15 +241,19 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 DECLARE_STATIC_KEY_FALSE(device_coherent_key);
 
+void device_coherent_init_zonelists(pg_data_t *pgdat);
 void device_coherent_build_zonelist(pg_data_t *pgdat);
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, int nid, unsigned int order);
+gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, struct zonelist *zonelist,
+				     unsigned int order);
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who);
-void __device_coherent_refused(int nid, gfp_t gfp, unsigned int order);
-unsigned long device_coherent_total_pages(void);
+void __device_coherent_refused(struct zonelist *zonelist, gfp_t gfp,
+			       unsigned int order);
+bool device_coherent_could_hold(unsigned long pages);
 void device_coherent_meminfo(struct seq_file *m);
 #else
+static inline void device_coherent_init_zonelists(pg_data_t *pgdat) { }
 static inline void device_coherent_build_zonelist(pg_data_t *pgdat) { }
-static inline unsigned long device_coherent_total_pages(void) { return 0; }
+static inline bool device_coherent_could_hold(unsigned long pages) { return false; }
 static inline void device_coherent_meminfo(struct seq_file *m) { }
 #endif
 
@@ -276,23 +268,24 @@ static inline bool device_coherent_active(void)
 }
 
 /* What a flagged request that finds the zone full may do to get its page */
-static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp, int nid,
+static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp,
+						 struct zonelist *zonelist,
 						 unsigned int order)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (unlikely(gfp_device_coherent(gfp)))
-		return __device_coherent_slowpath_gfp(gfp, nid, order);
+		return __device_coherent_slowpath_gfp(gfp, zonelist, order);
 #endif
 	return gfp;
 }
 
-/* A request that failed: count it, if node @nid is a device that it asked */
-static inline void device_coherent_refused(int nid, gfp_t gfp,
+/* A request that failed: count it, if it was a device that it asked */
+static inline void device_coherent_refused(struct zonelist *zonelist, gfp_t gfp,
 					   unsigned int order)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (unlikely(gfp_device_coherent(gfp)))
-		__device_coherent_refused(nid, gfp, order);
+		__device_coherent_refused(zonelist, gfp, order);
 #endif
 }
 
@@ -340,59 +333,79 @@ static inline void device_coherent_check_new_page(struct page *page, gfp_t gfp)
 /* -- Placement: what counts as asking -- */
 
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-bool __device_coherent_policy(const struct mempolicy *pol, gfp_t gfp);
 struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
-					 const struct mempolicy *pol,
-					 pgoff_t ilx, int nid);
-struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
-					   const struct mempolicy *pol,
-					   pgoff_t ilx, int nid);
+					 struct mempolicy *pol, pgoff_t ilx,
+					 int nid);
+int device_coherent_policy_nid(struct mempolicy *pol, gfp_t gfp, pgoff_t ilx,
+			       int nid);
 bool __device_coherent_only(const struct mempolicy *pol);
 bool __device_coherent_can_hold(const struct folio *folio);
-struct folio *__device_coherent_stay(struct folio *src, gfp_t gfp,
-				     unsigned int order);
+struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
+				   unsigned int order, int nid,
+				   nodemask_t *nodes);
 bool __device_coherent_reaches(const struct mempolicy *pol);
 void __device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 			     const nodemask_t *old, const nodemask_t *new);
 bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp);
 long __device_coherent_put_back(struct list_head *folios);
-vm_fault_t __device_coherent_fault(struct vm_area_struct *vma,
-				   unsigned long address, vm_fault_t ret);
+vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
+				   vm_fault_t ret);
 #else
 static inline struct folio *
-device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
-			   const struct mempolicy *pol, pgoff_t ilx, int nid)
+device_coherent_alloc_mpol(gfp_t gfp, unsigned int order, struct mempolicy *pol,
+			   pgoff_t ilx, int nid)
 {
 	return NULL;
 }
 
-static inline struct folio *
-device_coherent_alloc_system(gfp_t gfp, unsigned int order,
-			     const struct mempolicy *pol, pgoff_t ilx, int nid)
+static inline struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
+						 unsigned int order, int nid,
+						 nodemask_t *nodes)
 {
 	return NULL;
 }
 #endif
 
-/* Does the policy name a device node, and is this a request for a user page? */
-static inline bool device_coherent_policy(const struct mempolicy *pol,
-					  gfp_t gfp)
+/*
+ * Internal flag of a policy, beside those of uapi/linux/mempolicy.h: it may
+ * name a device node. A fault has to know at the price of one test. Set before
+ * such a node gets into the policy, and never cleared.
+ */
+#define MPOL_F_DEVICE_COHERENT	BIT(5)
+
+/* The policy is about to get some of these nodes, or all. */
+static inline void device_coherent_mark(struct mempolicy *pol,
+					const nodemask_t *nodes)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (device_coherent_active())
-		return __device_coherent_policy(pol, gfp);
+	static_assert(!(MPOL_F_DEVICE_COHERENT &
+			(MPOL_F_SHARED | MPOL_F_MOF | MPOL_F_MORON |
+			 MPOL_MODE_FLAGS)));
+
+	if (nodes_intersects(*nodes, node_states[N_DEVICE_COHERENT]))
+		pol->flags |= MPOL_F_DEVICE_COHERENT;
 #endif
-	return false;
 }
 
-/* Does the policy name no system node, so that kernel memory ignores it? */
-static inline bool device_coherent_only(const struct mempolicy *pol)
+/* May the policy name a device node? Those of shared memory aren't rebound. */
+static inline bool device_coherent_policy(const struct mempolicy *pol)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (device_coherent_active())
-		return __device_coherent_only(pol);
-#endif
+	return unlikely(pol->flags & (MPOL_F_DEVICE_COHERENT | MPOL_F_SHARED));
+#else
 	return false;
+#endif
+}
+
+/* Kernel memory, to which a policy @applies or not, ignores one of devices. */
+static inline bool device_coherent_applies(const struct mempolicy *pol,
+					   bool applies)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (device_coherent_policy(pol))
+		return applies && !__device_coherent_only(pol);
+#endif
+	return applies;
 }
 
 /* Can a user page allocated by this policy come from a device? */
@@ -419,43 +432,51 @@ static inline long device_coherent_put_back(bool to_device,
 	return 0;
 }
 
-/* May this folio be migrated to node @nid? The page cache stays off devices. */
+/*
+ * May this folio be migrated to node @nid? The page cache stays off devices. A
+ * small anonymous folio, which is what most are, is told from others here.
+ */
 static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (node_is_device_coherent(nid))
+	unsigned long kind = (unsigned long)folio->mapping & PAGE_MAPPING_FLAGS;
+
+	if (node_is_device_coherent(nid) &&
+	    (kind != PAGE_MAPPING_ANON || folio_test_large(folio)))
 		return __device_coherent_can_hold(folio);
 #endif
 	return true;
 }
 
-/* A system call that names node @nid as the target is asking (invariant 1). */
+/*
+ * A system call that names node @nid as the target is asking (invariant 1). What
+ * the node can't hold has been put back, but KSM may have merged a page since.
+ */
 static inline gfp_t device_coherent_target_gfp(int nid,
 					       enum migrate_reason reason,
 					       const struct folio *src)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (reason == MR_SYSCALL && node_is_device_coherent(nid) &&
-	    __device_coherent_can_hold(src))
+	    !folio_test_ksm(src))
 		return __GFP_DEVICE_COHERENT | __GFP_NOWARN;
 #endif
 	return 0;
 }
 
 /*
- * A folio that has to leave its place on a device, but not the device, for
- * another there if one is free: its owner did ask for it (invariant 1).
+ * Is this a folio that has to leave its place on a device, but not the device?
+ * It gets another there if one is free: its owner did ask for it (invariant 1).
  */
-static inline struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
-						 unsigned int order,
-						 enum migrate_reason reason)
+static inline bool device_coherent_stays(const struct folio *src,
+					 enum migrate_reason reason)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if ((reason == MR_CONTIG_RANGE || reason == MR_MEMORY_FAILURE) &&
-	    folio_in_zone_device_coherent(src))
-		return __device_coherent_stay(src, gfp, order);
+	return (reason == MR_CONTIG_RANGE || reason == MR_MEMORY_FAILURE) &&
+	       folio_in_zone_device_coherent(src);
+#else
+	return false;
 #endif
-	return NULL;
 }
 
 /* The one node that is preferred, of a mask that is literal or not */
@@ -546,16 +567,19 @@ static inline bool device_coherent_can_collapse(const u32 *node_load, int node,
 	return true;
 }
 
-/* A fault that found the device full: invariant 4 */
-static inline vm_fault_t device_coherent_fault(struct vm_area_struct *vma,
+/*
+ * A fault that found the device full: invariant 4. handle_mm_fault() has tested
+ * for VM_FAULT_ERROR just before, so the test costs a fault nothing.
+ */
+static inline vm_fault_t device_coherent_fault(struct mm_struct *mm,
 					       unsigned long address,
 					       unsigned int flags,
 					       vm_fault_t ret)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (unlikely(ret & VM_FAULT_OOM) && (flags & FAULT_FLAG_USER) &&
-	    device_coherent_active())
-		return __device_coherent_fault(vma, address, ret);
+	if (unlikely(ret & VM_FAULT_ERROR) && (ret & VM_FAULT_OOM) &&
+	    (flags & FAULT_FLAG_USER) && device_coherent_active())
+		return __device_coherent_fault(mm, address, ret);
 #endif
 	return ret;
 }
@@ -566,6 +590,8 @@ static inline vm_fault_t device_coherent_fault(struct vm_area_struct *vma,
 bool device_coherent_no_reclaim(struct zonelist *zonelist, int order,
 				unsigned long *found);
 int device_coherent_demotion_node(int nid);
+void device_coherent_moved(int from, int to, long nr_pages,
+			   enum migrate_reason reason);
 void __device_coherent_migrated(const struct folio *src,
 				const struct folio *dst,
 				enum migrate_reason reason);

@@ -6,7 +6,6 @@
 #define _TRACE_DEVICE_COHERENT_H
 
 #include <linux/tracepoint.h>
-#include <trace/events/mmflags.h>
 
 /* MIGRATE_REASON is from trace/events/migrate.h, included before this file. */
 TRACE_DEFINE_ENUM(MR_COMPACTION);
@@ -54,7 +53,10 @@ DEFINE_EVENT(device_coherent_migration, device_coherent_displaced,
 	     TP_ARGS(from, to, nr_pages, reason)
 );
 
-/* A request that the node did not serve */
+/*
+ * A request that the node did not serve. show_gfp_flags() would make every boot
+ * of every machine go through the names of all flags for each of these events.
+ */
 TRACE_EVENT(device_coherent_refused,
 	    TP_PROTO(int nid, gfp_t gfp, unsigned int order),
 	    TP_ARGS(nid, gfp, order),
@@ -64,8 +66,8 @@ TRACE_EVENT(device_coherent_refused,
 	    TP_fast_assign(__entry->nid = nid;
 			   __entry->gfp = (__force unsigned long)gfp;
 			   __entry->order = order;),
-	    TP_printk("nid=%d order=%u gfp_flags=%s", __entry->nid,
-		      __entry->order, show_gfp_flags(__entry->gfp))
+	    TP_printk("nid=%d order=%u gfp_flags=%#lx", __entry->nid,
+		      __entry->order, __entry->gfp)
 );
 
 /* Pages that reclaim took from the node */

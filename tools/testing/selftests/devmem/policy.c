@@ -382,15 +382,21 @@ TEST_F(nodes, mbind_moves)
 
 /* -- A full device -------------------------------------------------------- */
 
-static int full_child(int mode, unsigned long mask, size_t size)
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE	0x08
+#endif
+
+static int full_child(int mode, unsigned long mask, size_t size, int type)
 {
 	int status;
 	pid_t pid = fork();
 
 	if (!pid) {
-		char *p = map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		char *p = map_pages(size, type | MAP_ANONYMOUS | MAP_NORESERVE,
 				    -1);
 
+		/* Who retries for ever is ended by another signal. */
+		alarm(120);
 		if (!p || mbind_nodes(p, size, mode, mask, 0))
 			_exit(2);
 		fill_pages(p, size, 1);
@@ -407,16 +413,25 @@ TEST_F_TIMEOUT(nodes, full_bind_gets_sigbus, 240)
 	int status;
 
 	status = full_child(MPOL_BIND, self->d1,
-			    node_bytes(self->dev[0]) + SIZE);
+			    node_bytes(self->dev[0]) + SIZE, MAP_PRIVATE);
 	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 	EXPECT_EQ(kills, vm_event("oom_kill"));
 	EXPECT_EQ(other, node_used(self->dev[1]));
 }
 
+/* A fault of such a mapping never fails for want of memory, it is retried. */
+TEST_F_TIMEOUT(nodes, full_droppable_gets_sigbus, 240)
+{
+	int status = full_child(MPOL_BIND, self->d1,
+				node_bytes(self->dev[0]) + SIZE, MAP_DROPPABLE);
+
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
 TEST_F_TIMEOUT(nodes, full_preferred_falls_back, 240)
 {
 	EXPECT_EQ(0, full_child(MPOL_PREFERRED, self->d1,
-				node_bytes(self->dev[0]) + SIZE));
+				node_bytes(self->dev[0]) + SIZE, MAP_PRIVATE));
 }
 
 TEST_F_TIMEOUT(nodes, full_calls_get_enomem, 240)
