@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
@@ -718,10 +719,30 @@ static int make_swap(int fd, long pages)
 	return pwrite(fd, page, PAGE, 0) == PAGE ? fsync(fd) : -1;
 }
 
+/*
+ * A file in memory that isn't swapped itself: a device that has its own pages
+ * swapped out to it waits for itself as soon as it is to write to one of them.
+ */
+static int file_never_swapped(void)
+{
+	char dir[] = "/tmp/devmem_swap.XXXXXX";
+	int fd = -1;
+
+	if (!mkdtemp(dir))
+		return -1;
+	if (!mount("tmpfs", dir, "tmpfs", 0, "noswap")) {
+		fd = open(dir, O_TMPFILE | O_RDWR, 0600);
+		umount2(dir, MNT_DETACH);
+	}
+	rmdir(dir);
+
+	return fd;
+}
+
 int swap_on_loop(int mib)
 {
 	int loop = open("/dev/loop0", O_RDWR);
-	int fd = open("/dev/shm", O_TMPFILE | O_RDWR, 0600);
+	int fd = file_never_swapped();
 	int rc = -1;
 
 	if (loop >= 0 && fd >= 0 && !ftruncate(fd, mib * MIB) &&
