@@ -304,11 +304,17 @@ static void replace(const struct moving *m, struct vm_area_struct *vma,
 {
 	struct folio *src = m->src, *dst = m->dst;
 
+	/* As folio_migrate_flags() wants to find them, because of KSM */
+	__folio_set_locked(dst);
+	dst->index = src->index;
+	dst->mapping = src->mapping;
+
 	folio_remove_rmap_pte(src, &src->page, vma);
 	if (pte_dirty(m->pte))
 		folio_set_dirty(src);
 	folio_migrate_flags(dst, src);
 	folio_add_new_anon_rmap(dst, vma, addr, RMAP_EXCLUSIVE);
+	folio_unlock(dst);
 
 	folio_ref_unfreeze(src, 1);
 }
