@@ -21,11 +21,6 @@
 
 #include "devmem_util.h"
 
-/* Bits of /proc/kpageflags and /proc/PID/pagemap */
-#define KPF_COMPOUND_TAIL	16
-#define PAGEMAP_PRESENT		0x8000000000000000UL
-#define PAGEMAP_PFN		0x007fffffffffffffUL
-
 #define TESTMOD		"/sys/kernel/debug/device_coherent_test/command"
 
 /* "0-1,4" */
@@ -221,6 +216,25 @@ static long sum_lines(const char *path, const char *name, bool prefix)
 long number_in(const char *path, const char *name)
 {
 	return sum_lines(path, name, false);
+}
+
+long numa_count(const char *path, const char *begin, int nid)
+{
+	FILE *f = fopen(path, "r");
+	char line[1024], word[16];
+	long sum = -1;
+	char *at;
+
+	snprintf(word, sizeof(word), " N%d=", nid);
+	while (f && fgets(line, sizeof(line), f)) {
+		at = strncmp(line, begin, strlen(begin)) ? NULL : strstr(line, word);
+		if (at)
+			sum = (sum < 0 ? 0 : sum) + atol(at + strlen(word));
+	}
+	if (f)
+		fclose(f);
+
+	return sum;
 }
 
 static long read_node_stat(int nid, const char *name)
@@ -614,28 +628,34 @@ unsigned long pagemap_entry(const void *p)
 	return read_entry("/proc/self/pagemap", (uintptr_t)p / PAGE);
 }
 
+unsigned long entry_pfn(unsigned long entry)
+{
+	return entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
+}
+
+unsigned long pfn_of(const void *p)
+{
+	return entry_pfn(pagemap_entry(p));
+}
+
 unsigned long page_flags(const void *p)
 {
-	unsigned long entry = pagemap_entry(p);
+	unsigned long pfn = pfn_of(p);
 
-	if (!(entry & PAGEMAP_PRESENT))
-		return 0;
-
-	return read_entry("/proc/kpageflags", entry & PAGEMAP_PFN);
+	return pfn ? read_entry("/proc/kpageflags", pfn) : 0;
 }
 
 static bool is_tail(unsigned long pfn)
 {
-	return read_entry("/proc/kpageflags", pfn) & (1UL << KPF_COMPOUND_TAIL);
+	return read_entry("/proc/kpageflags", pfn) & BIT(KPF_COMPOUND_TAIL);
 }
 
 long folio_pages(const void *p)
 {
-	unsigned long pfn, n, entry = pagemap_entry(p);
+	unsigned long pfn = pfn_of(p), n;
 
-	if (!(entry & PAGEMAP_PRESENT))
+	if (!pfn)
 		return 0;
-	pfn = entry & PAGEMAP_PFN;
 	while (is_tail(pfn))
 		pfn--;
 	for (n = 1; is_tail(pfn + n); n++)

@@ -3,6 +3,7 @@
 #ifndef DEVMEM_UTIL_H
 #define DEVMEM_UTIL_H
 
+#include <linux/kernel-page-flags.h>
 #include <linux/mempolicy.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,8 +37,17 @@
 #define PAGE		4096UL
 #define HUGE		(2 * MIB)
 #define NONE		MAX_NODES	/* index in where(): not on any node */
-#define NODE(nid)	(1UL << (nid))	/* a mask */
+#define BIT(n)		(1UL << (n))
+#define NODE(nid)	BIT(nid)	/* a mask */
 #define PATIENCE	400	/* seconds; a debug kernel is slow */
+
+/* Of /proc/PID/pagemap; those of /proc/kpageflags are KPF_* */
+#define PAGEMAP_PFN		(BIT(55) - 1)
+#define PAGEMAP_SOFT_DIRTY	BIT(55)
+#define PAGEMAP_EXCLUSIVE	BIT(56)
+#define PAGEMAP_UFFD_WP		BIT(57)
+#define PAGEMAP_SWAPPED		BIT(62)
+#define PAGEMAP_PRESENT		BIT(63)
 
 /**
  * struct node_pages - what /proc/zoneinfo says of a node, all zones together
@@ -103,6 +113,9 @@ size_t node_bytes(int nid);
 
 /* The number of the line @name of a file, -1: none */
 long number_in(const char *path, const char *name);
+
+/* What the lines that begin so say of a node, as " N<nid>=number"; -1: nothing */
+long numa_count(const char *path, const char *begin, int nid);
 
 /* The line @name of /proc/vmstat or /proc/meminfo (there in kB); -1: none */
 long vm_event(const char *name);
@@ -181,8 +194,13 @@ int policy_at(void *p, unsigned long *mask);
 /* Entry @i of a file of 64-bit entries, 0 if there is none */
 unsigned long read_entry(const char *path, unsigned long i);
 
-/* What /proc/self/pagemap says of a page, and /proc/kpageflags if it's there */
+/*
+ * What /proc/self/pagemap says of a page; its frame, 0 if it isn't there; and
+ * what /proc/kpageflags says of that
+ */
 unsigned long pagemap_entry(const void *p);
+unsigned long entry_pfn(unsigned long entry);
+unsigned long pfn_of(const void *p);
 unsigned long page_flags(const void *p);
 
 /* The calling thread, from now on */

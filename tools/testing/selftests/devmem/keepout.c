@@ -71,20 +71,10 @@
 
 /* -- Looking at pages -------------------------------------------------------- */
 
-#define BIT(n)		(1UL << (n))
-
-/* Bits of /proc/kpageflags, Documentation/admin-guide/mm/pagemap.rst */
-#define SLAB		BIT(7)
-#define HUGETLB		BIT(17)
-#define THP_PAGE	BIT(22)
-#define PAGE_TABLE	BIT(26)
-
-static unsigned long pfn_of(const char *p)
-{
-	unsigned long entry = pagemap_entry(p);
-
-	return entry & (1UL << 63) ? entry & ((1UL << 55) - 1) : 0;
-}
+#define SLAB		BIT(KPF_SLAB)
+#define HUGETLB		BIT(KPF_HUGE)
+#define THP_PAGE	BIT(KPF_THP)
+#define PAGE_TABLE	BIT(KPF_PGTABLE)
 
 static bool has_flag(const char *p, unsigned long flag)
 {
@@ -101,7 +91,7 @@ static unsigned long *frames_of(const char *p, size_t size)
 	if (pread(fd, pfn, n * 8, (uintptr_t)p / PAGE * 8) != (ssize_t)(n * 8))
 		memset(pfn, 0, n * 8);
 	for (i = 0; i < n; i++)
-		pfn[i] = pfn[i] >> 63 ? pfn[i] & ((1UL << 55) - 1) : 0;
+		pfn[i] = entry_pfn(pfn[i]);
 	close(fd);
 
 	return pfn;
@@ -1179,21 +1169,7 @@ TEST_F(poison, hard)
 /* Pages of the node in all mappings of this process */
 static long mapped_on(int nid)
 {
-	FILE *f = fopen("/proc/self/numa_maps", "r");
-	char line[1024], word[16];
-	long n, sum = 0;
-
-	snprintf(word, sizeof(word), " N%d=", nid);
-	while (f && fgets(line, sizeof(line), f)) {
-		char *at = strstr(line, word);
-
-		if (at && sscanf(at + strlen(word), "%ld", &n) == 1)
-			sum += n;
-	}
-	if (f)
-		fclose(f);
-
-	return sum;
+	return numa_count("/proc/self/numa_maps", "", nid);
 }
 
 /* Page tables, pipes, sockets, files, other processes: the system's memory */
@@ -1638,7 +1614,7 @@ TEST_F(out, lru_gen_switched)
 
 static bool is_soft_dirty(const char *p)
 {
-	return pagemap_entry(p) >> 55 & 1;
+	return pagemap_entry(p) & PAGEMAP_SOFT_DIRTY;
 }
 
 /* Who only looks: soft-dirty bits, idle pages */

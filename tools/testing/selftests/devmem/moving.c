@@ -26,21 +26,15 @@
 #include "devmem_util.h"
 #include "../kselftest_harness.h"
 
-#define BIT(n)		(1UL << (n))
-
 #define PAGES		64L
 #define SIZE		(PAGES * PAGE)
 
-/* Bits of /proc/PID/pagemap: also exclusive, swapped and present are kept. */
-#define SOFT_DIRTY	BIT(55)
-#define UFFD_WP		BIT(57)
-#define MARKS		(SOFT_DIRTY | BIT(56) | UFFD_WP | BIT(62) | BIT(63))
-
-/* Of /proc/kpageflags: also uptodate, active, mapped, anon, swapbacked are. */
-#define DIRTY		BIT(4)
-#define ON_LRU		BIT(5)
-#define KINDS		(BIT(3) | DIRTY | ON_LRU | BIT(6) | BIT(11) | BIT(12) | \
-			 BIT(14))
+/* What is kept, of /proc/PID/pagemap and of /proc/kpageflags */
+#define MARKS		(PAGEMAP_SOFT_DIRTY | PAGEMAP_EXCLUSIVE |	\
+			 PAGEMAP_UFFD_WP | PAGEMAP_SWAPPED | PAGEMAP_PRESENT)
+#define KINDS		(BIT(KPF_UPTODATE) | BIT(KPF_DIRTY) |		\
+			 BIT(KPF_LRU) | BIT(KPF_ACTIVE) | BIT(KPF_MMAP) | \
+			 BIT(KPF_ANON) | BIT(KPF_SWAPBACKED))
 
 FIXTURE(moving)
 {
@@ -144,8 +138,8 @@ TEST_F_TIMEOUT(moving, keeps_the_marks, PATIENCE)
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd, or no soft-dirty bits");
 	look_at(self->p, pagemap_entry, MARKS, before);
-	ASSERT_EQ(PAGES / 4, count_of(before, SOFT_DIRTY));
-	ASSERT_EQ(8, count_of(before, UFFD_WP));
+	ASSERT_EQ(PAGES / 4, count_of(before, PAGEMAP_SOFT_DIRTY));
+	ASSERT_EQ(8, count_of(before, PAGEMAP_UFFD_WP));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
 				    self->n.d1));
 	look_at(self->p, pagemap_entry, MARKS, after);
@@ -201,7 +195,7 @@ TEST_F_TIMEOUT(moving, keeps_the_lists, PATIENCE)
 	long lru = anon_on_lists(self->n.d1);
 
 	look_at(self->p, page_flags, KINDS, before);
-	ASSERT_EQ(PAGES, count_of(before, ON_LRU));
+	ASSERT_EQ(PAGES, count_of(before, BIT(KPF_LRU)));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
 				    self->n.d1));
 	if (!variant->at_once)
@@ -209,7 +203,7 @@ TEST_F_TIMEOUT(moving, keeps_the_lists, PATIENCE)
 	look_at(self->p, page_flags, KINDS, after);
 	/* migrate_pages() has unmapped it, which says that it is dirty. */
 	for (long i = 0; i < PAGES; i++)
-		EXPECT_EQ(before[i] | (after[i] & DIRTY), after[i]);
+		EXPECT_EQ(before[i] | (after[i] & BIT(KPF_DIRTY)), after[i]);
 	EXPECT_EQ(lru + PAGES, anon_on_lists(self->n.d1));
 	EXPECT_EQ(PAGES, node_stat(self->n.d1, "nr_anon_pages"));
 	EXPECT_EQ(PAGES, move_range(self->fd, variant->at_once, self->p, SIZE,
@@ -221,21 +215,7 @@ TEST_F_TIMEOUT(moving, keeps_the_lists, PATIENCE)
 /* Bytes of anonymous memory that the cgroup has on a node */
 static long charged_on(int nid)
 {
-	char path[] = CG "/memory.numa_stat", name[16], line[512];
-	FILE *f = fopen(path, "r");
-	long bytes = -1;
-	char *at;
-
-	snprintf(name, sizeof(name), " N%d=", nid);
-	while (f && bytes < 0 && fgets(line, sizeof(line), f)) {
-		at = strstr(line, name);
-		if (!strncmp(line, "anon ", 5) && at)
-			bytes = atol(at + strlen(name));
-	}
-	if (f)
-		fclose(f);
-
-	return bytes;
+	return numa_count(CG "/memory.numa_stat", "anon ", nid);
 }
 
 TEST_F_TIMEOUT(moving, keeps_the_charge, PATIENCE)

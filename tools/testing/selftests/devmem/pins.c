@@ -1026,7 +1026,7 @@ static bool frames(const char *p, __u64 *pfn)
 	there = pread(fd, pfn, COUNT * 8, (uintptr_t)p / PAGE * 8) == COUNT * 8;
 	close(fd);
 
-	return there && (pfn[0] & ((1ULL << 55) - 1));
+	return there && (pfn[0] & PAGEMAP_PFN);
 }
 
 FIXTURE(short_pin)
