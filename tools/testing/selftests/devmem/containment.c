@@ -41,6 +41,7 @@
 #define STEPS_PAST	32	/* after memory ran out */
 #define ROOM_KB		(64 << 10)
 #define SWAP_DISKS	4
+#define SLOW		480	/* seconds; a debug kernel is */
 
 /* Not the root's /tmp: what a test leaves there would stay in memory. */
 #define DIR		"/tmp/devmem-containment"
@@ -489,7 +490,7 @@ static void expect_untouched(struct __test_metadata *_metadata, int *nodes,
 	EXPECT_EQ(pgalloc, vm_event("pgalloc_coherent"));
 }
 
-TEST_F_TIMEOUT(containment, squeeze, 120)
+TEST_F_TIMEOUT(containment, squeeze, SLOW)
 {
 	int status, rc = variant->prepare ? variant->prepare() : 0;
 
@@ -539,7 +540,7 @@ static void eat_until_killed(void)
 }
 
 /* Victims may use the reserves, and more than one dies at a time. */
-TEST_F_TIMEOUT(quiet, oom_storm, 120)
+TEST_F_TIMEOUT(quiet, oom_storm, SLOW)
 {
 	long kills = vm_event("oom_kill");
 	int i, status;
@@ -559,7 +560,7 @@ TEST_F_TIMEOUT(quiet, oom_storm, 120)
 	expect_untouched(_metadata, self->nodes, self->nr, self->pgalloc);
 }
 
-TEST_F_TIMEOUT(quiet, compact_and_drop, 60)
+TEST_F_TIMEOUT(quiet, compact_and_drop, SLOW)
 {
 	long before = vm_event("drop_pagecache");
 

@@ -11,6 +11,15 @@ NODE_DIR=/sys/devices/system/node
 TESTMOD=/sys/kernel/debug/device_coherent_test
 export LC_ALL=C
 
+# KASAN and its like: slow, and an eighth of all memory is their own.
+debug_kernel() {
+	if [[ -n ${DEVMEM_KERNEL:-} ]]; then
+		[[ $DEVMEM_KERNEL == debug ]]
+	else
+		zgrep -q '^CONFIG_KASAN=y' /proc/config.gz 2>/dev/null
+	fi
+}
+
 # shellcheck source=/dev/null
 . "$DEVMEM_DIR/../kselftest/ktap_helpers.sh"
 
@@ -295,16 +304,17 @@ find_vm() {
 # NAME VM_OPTION... -- COMMAND...: boots in the background. What the command
 # and the console say goes to $WORK/NAME.{out,err,log}, the end to NAME.status.
 boot() {
-	local name=$1
+	local name=$1 timeout=180
 
 	shift
+	! debug_kernel || timeout=1200
 	while (($(jobs -rp | wc -l) >= ${DEVMEM_JOBS:-2})); do
 		wait -n || :
 	done
 	{
 		local rc=0
 
-		"${VM[@]}" --timeout 180 --log "$WORK/$name.log" "$@" \
+		"${VM[@]}" --timeout "$timeout" --log "$WORK/$name.log" "$@" \
 			>"$WORK/$name.out" 2>"$WORK/$name.err" || rc=$?
 		# There when it is whole
 		echo "$rc" >"$WORK/$name.status.new"

@@ -21,8 +21,12 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
 
 SYSTEM_MB=512
-DEVICE_MB=256
 USE_SYSTEM_MB=300
+if debug_kernel; then
+	SYSTEM_MB=1024
+	USE_SYSTEM_MB=650
+fi
+DEVICE_MB=256
 USE_DEVICE_MB=160
 BALLOON_MB=128
 
@@ -161,6 +165,7 @@ balloon() {
 }
 
 # NAME VM_OPTION...
+# Pages with poison can't be reported.
 boot_hypervisor() {
 	local name=$1
 
@@ -169,6 +174,7 @@ boot_hypervisor() {
 		--qemu "-device virtio-balloon-pci,free-page-reporting=on" \
 		--qemu "-pidfile $WORK/$name.pid" \
 		--qemu "-qmp unix:$WORK/$name.qmp,server=on,wait=off" \
+		--append page_poison=0 \
 		"$@" -- "$DEVMEM_DIR/keepout.sh" hypervisor
 }
 
@@ -220,11 +226,16 @@ boot_pools() {
 	booted "$1"
 }
 
+# With DEBUG_VM, 6.12 stops at a gigantic page made at boot: its tail pages are
+# asked for a flag before they are set up.
 pools_at_boot() {
-	boot_pools small "hugepages=24 hugepagesz=1G hugepages=1"
+	local gigantic=1
+
+	! debug_kernel || gigantic=0
+	boot_pools small "hugepages=24 hugepagesz=1G hugepages=$gigantic"
 	expect "small pages of the system" "$(value small 2048.system)" 24
 	expect "gigantic pages of the system" \
-		"$(value small 1048576.system)" 1
+		"$(value small 1048576.system)" $gigantic
 	nothing_on_the_device small
 }
 

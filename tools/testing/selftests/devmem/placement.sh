@@ -23,9 +23,12 @@ set -euo pipefail
 
 # 1 GB of device memory beside 384 MB: a kernel that may lie anywhere does. With
 # all of it below 4 GB, the boot loader puts the initrd at the device's end.
-ABOVE_4G=(--mem 384M --device-mem 1G)
+SYSTEM_MB=384
+! debug_kernel || SYSTEM_MB=768
+ABOVE_4G=(--mem "${SYSTEM_MB}M" --device-mem 1G)
 BY_NODE=("${ABOVE_4G[@]}" --qemu "-machine max-ram-below-4g=2G")
-CARVE_OUT=(--mem 1536M --device-mem 0 --append "device_coherent=1G@384M")
+CARVE_OUT=(--mem "$((SYSTEM_MB + 1152))M" --device-mem 0
+	   --append "device_coherent=1G@${SYSTEM_MB}M")
 
 # What a boot runs
 # shellcheck disable=SC2016 # expanded in the guest
@@ -53,8 +56,8 @@ start() {
 # NAME: sets LO and HI to the device's memory. Without a device node, what it
 # would be.
 find_range() {
-	LO=$((384 << 20))
-	HI=$((1408 << 20))
+	LO=$((SYSTEM_MB << 20))
+	HI=$(((SYSTEM_MB + 1024) << 20))
 	while read -r what a b; do
 		[[ $what == range ]] || continue
 		LO=$((0x$a))
@@ -138,14 +141,16 @@ control() {
 host_test
 NAMES=(node_debug node_kernelcore node_movablecore node_movable carve_debug
        carve carve_kernelcore)
-start node_debug "${BY_NODE[@]}" --append "memblock=debug crashkernel=64M"
+# What memblock says of a debug kernel's boot is more than the log holds.
+MEMBLOCK="memblock=debug log_buf_len=4M"
+start node_debug "${BY_NODE[@]}" --append "$MEMBLOCK crashkernel=64M"
 start node_kernelcore "${BY_NODE[@]}" --append kernelcore=50%
 start node_movablecore "${BY_NODE[@]}" --append movablecore=64M
 start node_movable "${ABOVE_4G[@]}" --append movable_node
-start carve_debug "${CARVE_OUT[@]}" --append "memblock=debug crashkernel=64M"
+start carve_debug "${CARVE_OUT[@]}" --append "$MEMBLOCK crashkernel=64M"
 start carve "${CARVE_OUT[@]}"
 start carve_kernelcore "${CARVE_OUT[@]}" --append kernelcore=60%
-boot ordinary "${BY_NODE[@]}" --no-register --append memblock=debug -- \
+boot ordinary "${BY_NODE[@]}" --no-register --append "$MEMBLOCK" -- \
 	bash -c ". '$DEVMEM_DIR/devmem_lib.sh'; $REPORT" - "$DEVMEM_DIR" ""
 ktap_print_header
 ktap_set_plan $((${#NAMES[@]} + 3))

@@ -30,10 +30,6 @@ audit_stopped() {
 	! grep 'via order' "$1" | grep -v 'MOVABLE\|TRANSHUGE'
 }
 
-debug_kernel() {
-	zgrep -q '^CONFIG_KASAN=y' /proc/config.gz 2>/dev/null
-}
-
 need_root
 need_device_nodes 1
 for program in numactl gcc stress-ng zstd; do
