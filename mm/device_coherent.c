@@ -661,31 +661,43 @@ static noinline void migrated(const struct folio *src, int to,
 }
 
 /*
- * A page between the system and a device, while nobody traces: move_pages() pays
- * for every instruction of it. What moves is counted by processes alone, so
- * that interrupts don't matter. All else is out of line.
+ * Pages move by processes alone, so that interrupts don't matter.
+ */
+static void count_page(const struct folio *folio, enum node_stat_item item)
+{
+	preempt_disable();
+	__inc_node_state(NODE_DATA(folio_nid(folio)), item);
+	preempt_enable();
+}
+
+/*
+ * A page from the system to a device, while nobody traces: move_pages() pays for
+ * every instruction of it. All else is out of line.
  *
  * Nobody can split the old folio any more.
  */
-void __device_coherent_migrated(const struct folio *src,
-				const struct folio *dst,
-				enum migrate_reason reason)
+void __device_coherent_migrated_in(const struct folio *src,
+				   const struct folio *dst,
+				   enum migrate_reason reason)
 {
-	bool in = folio_in_zone_device_coherent(dst);
-	int nid = folio_nid(in ? dst : src);
-
-	if (reason != MR_SYSCALL || folio_test_large(src) ||
-	    in == folio_in_zone_device_coherent(src) ||
-	    trace_device_coherent_moved_in_enabled() ||
-	    trace_device_coherent_moved_out_enabled()) {
+	if (reason == MR_SYSCALL && !folio_test_large(src) &&
+	    !folio_in_zone_device_coherent(src) &&
+	    !trace_device_coherent_moved_in_enabled())
+		count_page(dst, COHERENT_MOVED_IN);
+	else
 		migrated(src, folio_nid(dst), reason);
-		return;
-	}
+}
 
-	preempt_disable();
-	__inc_node_state(NODE_DATA(nid),
-			 in ? COHERENT_MOVED_IN : COHERENT_MOVED_OUT);
-	preempt_enable();
+/* Likewise from a device to the system */
+void __device_coherent_migrated_out(const struct folio *src,
+				    const struct folio *dst,
+				    enum migrate_reason reason)
+{
+	if (reason == MR_SYSCALL && !folio_test_large(src) &&
+	    !trace_device_coherent_moved_out_enabled())
+		count_page(src, COHERENT_MOVED_OUT);
+	else
+		migrated(src, folio_nid(dst), reason);
 }
 
 void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,

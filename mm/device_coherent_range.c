@@ -374,7 +374,8 @@ static unsigned long *staying(struct range_walk *rw, struct folio *folio)
 	if (rw->nid == NUMA_NO_NODE ? !folio_in_zone_device_coherent(folio) :
 				      folio_nid(folio) == rw->nid)
 		return &count->there;
-	if (!device_coherent_can_hold(rw->nid, folio))
+	if (rw->nid != NUMA_NO_NODE &&
+	    !device_coherent_can_hold(rw->nid, folio))
 		return &count->file;
 	if (!(rw->flags & DEVICE_COHERENT_MIGRATE_SHARED) &&
 	    folio_likely_mapped_shared(folio))

@@ -433,15 +433,16 @@ static inline long device_coherent_put_back(bool to_device,
 }
 
 /*
- * May this folio be migrated to node @nid? The page cache stays off devices. A
- * small anonymous folio, which is what most are, is told from others here.
+ * May this folio be migrated to node @nid, which is one, and not NUMA_NO_NODE? The
+ * page cache stays off devices. A small anonymous folio, which is what most are, is
+ * told from others here.
  */
 static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	unsigned long kind = (unsigned long)folio->mapping & PAGE_MAPPING_FLAGS;
 
-	if (node_is_device_coherent(nid) &&
+	if (node_state(nid, N_DEVICE_COHERENT) &&
 	    (kind != PAGE_MAPPING_ANON || folio_test_large(folio)))
 		return __device_coherent_can_hold(folio);
 #endif
@@ -449,15 +450,16 @@ static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
 }
 
 /*
- * A system call that names node @nid as the target is asking (invariant 1). What
- * the node can't hold has been put back, but KSM may have merged a page since.
+ * A system call that names node @nid as the target, which is not NUMA_NO_NODE, is
+ * asking (invariant 1). What the node can't hold has been put back, but KSM may have
+ * merged a page since.
  */
 static inline gfp_t device_coherent_target_gfp(int nid,
 					       enum migrate_reason reason,
 					       const struct folio *src)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (reason == MR_SYSCALL && node_is_device_coherent(nid) &&
+	if (reason == MR_SYSCALL && node_state(nid, N_DEVICE_COHERENT) &&
 	    !folio_test_ksm(src))
 		return __GFP_DEVICE_COHERENT | __GFP_NOWARN;
 #endif
@@ -472,8 +474,8 @@ static inline bool device_coherent_stays(const struct folio *src,
 					 enum migrate_reason reason)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	return (reason == MR_CONTIG_RANGE || reason == MR_MEMORY_FAILURE) &&
-	       folio_in_zone_device_coherent(src);
+	return folio_in_zone_device_coherent(src) &&
+	       (reason == MR_CONTIG_RANGE || reason == MR_MEMORY_FAILURE);
 #else
 	return false;
 #endif
@@ -592,9 +594,12 @@ bool device_coherent_no_reclaim(struct zonelist *zonelist, int order,
 int device_coherent_demotion_node(int nid);
 void device_coherent_moved(int from, int to, long nr_pages,
 			   enum migrate_reason reason);
-void __device_coherent_migrated(const struct folio *src,
-				const struct folio *dst,
-				enum migrate_reason reason);
+void __device_coherent_migrated_in(const struct folio *src,
+				   const struct folio *dst,
+				   enum migrate_reason reason);
+void __device_coherent_migrated_out(const struct folio *src,
+				    const struct folio *dst,
+				    enum migrate_reason reason);
 void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
 			       const struct reclaim_stat *stat);
 unsigned long __device_coherent_rss(struct task_struct *task);
@@ -640,9 +645,10 @@ static inline void device_coherent_migrated(const struct folio *src,
 					    enum migrate_reason reason)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (folio_in_zone_device_coherent(src) ||
-	    folio_in_zone_device_coherent(dst))
-		__device_coherent_migrated(src, dst, reason);
+	if (folio_in_zone_device_coherent(dst))
+		__device_coherent_migrated_in(src, dst, reason);
+	else if (folio_in_zone_device_coherent(src))
+		__device_coherent_migrated_out(src, dst, reason);
 #endif
 }
 
