@@ -1226,7 +1226,7 @@ FIXTURE_TEARDOWN(program_32)
 	EXPECT_EQ(0, nodes_left(&self->n));
 }
 
-TEST_F(program_32, asks)
+TEST_F_TIMEOUT(program_32, asks, PATIENCE)
 {
 	struct devmem_info *info = self->arg, wide;
 
@@ -1240,7 +1240,7 @@ TEST_F(program_32, asks)
 	EXPECT_EQ(-EINVAL, call_32(IOCTL_32, self->fd, DEVMEM_IOC_INFO, info));
 }
 
-TEST_F(program_32, allocates)
+TEST_F_TIMEOUT(program_32, allocates, PATIENCE)
 {
 	struct devmem_alloc *alloc = self->arg;
 	char *p;
@@ -1260,7 +1260,7 @@ TEST_F(program_32, allocates)
 	close(alloc->fd);
 }
 
-TEST_F(program_32, migrates_and_verifies)
+TEST_F_TIMEOUT(program_32, migrates_and_verifies, PATIENCE)
 {
 	struct devmem_migrate *m = self->arg;
 	struct devmem_verify *v = self->arg;
@@ -1287,7 +1287,7 @@ TEST_F(program_32, migrates_and_verifies)
 	munmap(p, SIZE);
 }
 
-TEST_F(program_32, waits_for_room)
+TEST_F_TIMEOUT(program_32, waits_for_room, PATIENCE)
 {
 	struct pollfd pollfd = { .fd = self->fd, .events = POLLIN };
 	struct devmem_watch *w = self->arg;

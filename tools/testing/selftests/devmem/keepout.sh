@@ -23,8 +23,8 @@ set -euo pipefail
 SYSTEM_MB=512
 USE_SYSTEM_MB=300
 if debug_kernel; then
-	SYSTEM_MB=1024
-	USE_SYSTEM_MB=650
+	SYSTEM_MB=1536
+	USE_SYSTEM_MB=750
 fi
 DEVICE_MB=256
 USE_DEVICE_MB=160
@@ -82,9 +82,14 @@ guest_pools() {
 	dmesg | sed -n 's/.*hugetlb_cma: reserved \([0-9]*\) MiB on node \([0-9]*\)/node\2.cma \1/p'
 }
 
+# The node of a CPU is looked for as it comes up, at boot before there is a device.
 guest_cpus() {
-	local nid
+	local cpu nid
 
+	for cpu in /sys/devices/system/cpu/cpu*/online; do
+		echo 0 >"$cpu"
+		echo 1 >"$cpu"
+	done
 	for nid in $(nodes_with memory); do
 		echo "node$nid.cpus $(<"$NODE_DIR/node$nid/cpulist")"
 	done
