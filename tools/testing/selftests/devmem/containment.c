@@ -41,7 +41,7 @@
 #define STEPS_PAST	32	/* after memory ran out */
 #define ROOM_KB		(64 << 10)
 #define SWAP_DISKS	4
-#define SLOW		480	/* seconds; a debug kernel is */
+#define SLOW		900	/* seconds; a debug kernel is */
 
 /* Not the root's /tmp: what a test leaves there would stay in memory. */
 #define DIR		"/tmp/devmem-containment"
