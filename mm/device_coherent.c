@@ -672,7 +672,8 @@ static void count_page(const struct folio *folio, enum node_stat_item item)
 
 /*
  * A page from the system to a device, while nobody traces: move_pages() pays for
- * every instruction of it. All else is out of line.
+ * every instruction of it, and only the trace event would tell the reason. All else
+ * is out of line.
  *
  * Nobody can split the old folio any more.
  */
@@ -680,15 +681,14 @@ void __device_coherent_migrated_in(const struct folio *src,
 				   const struct folio *dst,
 				   enum migrate_reason reason)
 {
-	if (reason == MR_SYSCALL && !folio_test_large(src) &&
-	    !folio_in_zone_device_coherent(src) &&
+	if (!folio_test_large(src) && !folio_in_zone_device_coherent(src) &&
 	    !trace_device_coherent_moved_in_enabled())
 		count_page(dst, COHERENT_MOVED_IN);
 	else
 		migrated(src, folio_nid(dst), reason);
 }
 
-/* Likewise from a device to the system */
+/* Likewise from a device to the system, where the reason tells what is displaced */
 void __device_coherent_migrated_out(const struct folio *src,
 				    const struct folio *dst,
 				    enum migrate_reason reason)
