@@ -106,4 +106,11 @@ int migrate_range(char *p, size_t size, int node);
 /* Size of the folios of a range to come: 1, 16 or 512 pages. Return: 0 or -1 */
 int choose_folios(char *p, size_t size, long pages);
 
+/*
+ * Churns the memory of an empty node, then leaves @percent of it in use, until
+ * churn_end(). Return: 0 or -1
+ */
+int churn_begin(long percent);
+void churn_end(void);
+
 #endif /* DEVMEM_BENCH_H */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Benchmark: contiguous memory of the device, by /dev/devmem. On a kernel
- * without it, the module does what alloc_contig_pages() does, on a plain node.
+ * without it, of a plain node: by cma_alloc() if it has a CMA area; if not, the
+ * module does what alloc_contig_pages() does.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,7 +19,49 @@
 
 #define DEFRAG		"/sys/kernel/mm/transparent_hugepage/defrag"
 
-/* Pages on lists of the CPUs go back to the node: both do that first. */
+/* The area of hugetlb_cma=NODE:SIZE. Return: a file of it in debugfs, or -1 */
+static int open_cma(const char *what)
+{
+	char path[80];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/cma/hugetlb%d/%s",
+		 bench.node, what);
+
+	return open(path, O_WRONLY | O_CLOEXEC);
+}
+
+static bool have_cma(void)
+{
+	int fd = open_cma("alloc");
+
+	close(fd);
+
+	return fd >= 0;
+}
+
+static double allocate_cma(size_t size)
+{
+	int get = open_cma("alloc"), put = open_cma("free");
+	double begin, took;
+	char pages[32];
+	int n = snprintf(pages, sizeof(pages), "%zu", size / PAGE);
+
+	begin = now();
+	if (write(get, pages, n) == n) {
+		took = now() - begin;
+		if (write(put, pages, n) != n)
+			took = failed("cma_release()");
+	} else {
+		failed("cma_alloc()");
+		took = errno == ENOMEM ? BENCH_NONE : BENCH_FAILED;
+	}
+	close(get);
+	close(put);
+
+	return took;
+}
+
+/* Pages on lists of the CPUs go back to the node: all do that first. */
 static void drain(void)
 {
 	struct devmem_info info = {
@@ -26,7 +69,9 @@ static void drain(void)
 		.flags = DEVMEM_INFO_RUNS,
 	};
 
-	if (bench.devmem < 0)
+	if (have_cma())
+		in_kernel("drain_lists %d", bench.node);
+	else if (bench.devmem < 0)
 		in_kernel("contig %d 1", bench.node);
 	else if (ioctl(bench.devmem, DEVMEM_IOC_INFO, &info))
 		failed("DEVMEM_IOC_INFO");
@@ -94,6 +139,8 @@ static double allocate(size_t size)
 	};
 	double begin, took;
 
+	if (have_cma())
+		return allocate_cma(size);
 	if (bench.devmem < 0) {
 		took = in_kernel("contig %d %zu", bench.node, size / PAGE);
 		return took == BENCH_FAILED && errno == ENOMEM ? BENCH_NONE : took;
@@ -109,13 +156,27 @@ static double allocate(size_t size)
 	return took;
 }
 
+/* @full: of pages that may have to move */
+static double request(const struct bench_row *row, size_t size, bool full)
+{
+	long moved = vm_event("pgmigrate_success");
+	double took = allocate(size);
+
+	moved = vm_event("pgmigrate_success") - moved;
+	if (took >= 0 || took == BENCH_NONE)
+		report(row, "obtained", "#percent", took >= 0 ? 100 : 0);
+	if (took >= 0 && full)
+		report(row, "moved", "#pages", moved);
+
+	return took;
+}
+
 /* arg: MiB, how full the node is in percent */
 static double contig(const struct bench_row *row)
 {
 	size_t size = row->arg[0] * MIB, room, rest_size, filled = 0;
 	char *p = NULL, *rest = NULL;
 	double took;
-	long moved;
 
 	drain();
 	room = node_free();
@@ -130,17 +191,40 @@ static double contig(const struct bench_row *row)
 		if (!rest)
 			return failed("filling the node");
 	}
-	moved = vm_event("pgmigrate_success");
-	took = allocate(size);
-	moved = vm_event("pgmigrate_success") - moved;
-	if (took >= 0 || took == BENCH_NONE)
-		report(row, "obtained", "#percent", took >= 0 ? 100 : 0);
-	if (took >= 0 && p)
-		report(row, "moved", "#pages", moved);
+	took = request(row, size, p);
 	if (p) {
 		munmap(p, filled);
 		munmap(rest, 4 * rest_size);
 	}
+
+	return took;
+}
+
+/* arg: MiB, how full the node is in percent, before take_rest() */
+static double contig_churned(const struct bench_row *row)
+{
+	size_t size = row->arg[0] * MIB, rest_size;
+	double took;
+	char *rest;
+	int err;
+
+	drain();
+	if (size > node_free())
+		return BENCH_SKIP;
+	/* Huge pages are what is there: nothing is moved to make some. */
+	write_text(DEFRAG, "never");
+	err = churn_begin(row->arg[1]);
+	write_text(DEFRAG, "madvise");
+	drain();
+	rest_size = node_free() & ~(HUGE - 1);
+	rest = err ? NULL : take_rest(rest_size);
+	if (rest) {
+		took = request(row, size, true);
+		munmap(rest, rest_size);
+	} else {
+		took = failed("churning the node");
+	}
+	churn_end();
 
 	return took;
 }
@@ -158,5 +242,9 @@ const struct bench_row contig_rows[] = {
 	COLD_ROW("contig/95/64m", "call", contig, 64, 95, 0),
 	FULL_COLD_ROW("contig/95/512m", "call", contig, 512, 95, 0),
 	FULL_COLD_ROW("contig/95/1g", "call", contig, 1024, 95, 0),
+	COLD_ROW("contig/churn/2m", "call", contig_churned, 2, 75, 0),
+	COLD_ROW("contig/churn/64m", "call", contig_churned, 64, 75, 0),
+	FULL_COLD_ROW("contig/churn/512m", "call", contig_churned, 512, 75, 0),
+	FULL_COLD_ROW("contig/churn/1g", "call", contig_churned, 1024, 75, 0),
 	{ }
 };

@@ -247,6 +247,33 @@ static int bench_contig(const long *arg)
 	return ret;
 }
 
+/*
+ * drain_lists NID: pages on lists of the CPUs go back to the node, which
+ * alloc_contig_range() does first of all, for whatever page. From the end, where
+ * no CMA area is, whose pages nobody else gets.
+ */
+static int bench_drain(const long *arg)
+{
+	u64 begin = ktime_get_ns();
+	struct zone *zone;
+	unsigned long pfn;
+
+	if (arg[0] < 0 || arg[0] >= MAX_NUMNODES || !node_online(arg[0]))
+		return -EINVAL;
+	zone = NODE_DATA(arg[0])->node_zones + ZONE_NORMAL;
+	for (pfn = zone_end_pfn(zone); pfn-- > zone->zone_start_pfn; cond_resched()) {
+		if (range_may_do(zone, pfn, 1) &&
+		    !alloc_contig_range(pfn, pfn + 1, MIGRATE_MOVABLE,
+					GFP_KERNEL | __GFP_NOWARN)) {
+			free_contig_range(pfn, 1);
+			bench_done(begin, 1);
+			return 0;
+		}
+	}
+
+	return -ENOMEM;
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -257,6 +284,7 @@ static const struct {
 	{ "copy", 4, bench_copy },
 	{ "clear", 2, bench_clear },
 	{ "contig", 2, bench_contig },
+	{ "drain_lists", 1, bench_drain },
 };
 
 static int run_command(char *line)
