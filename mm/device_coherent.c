@@ -660,9 +660,7 @@ static noinline void migrated(const struct folio *src, int to,
 		device_coherent_moved(from, to, nr, reason);
 }
 
-/*
- * Pages move by processes alone, so that interrupts don't matter.
- */
+/* Pages move by processes alone, so that interrupts don't matter. */
 static void count_page(const struct folio *folio, enum node_stat_item item)
 {
 	preempt_disable();
@@ -671,9 +669,9 @@ static void count_page(const struct folio *folio, enum node_stat_item item)
 }
 
 /*
- * A page from the system to a device, while nobody traces: move_pages() pays for
- * every instruction of it, and only the trace event would tell the reason. All else
- * is out of line.
+ * A page from the system to a device, while nobody traces: move_pages() pays
+ * for every instruction of it, and only the trace event would tell the reason.
+ * All else is out of line.
  *
  * Nobody can split the old folio any more.
  */
@@ -688,7 +686,7 @@ void __device_coherent_migrated_in(const struct folio *src,
 		migrated(src, folio_nid(dst), reason);
 }
 
-/* Likewise from a device to the system, where the reason tells what is displaced */
+/* Likewise from a device, where the reason tells what is displaced */
 void __device_coherent_migrated_out(const struct folio *src,
 				    const struct folio *dst,
 				    enum migrate_reason reason)

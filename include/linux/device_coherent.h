@@ -433,9 +433,9 @@ static inline long device_coherent_put_back(bool to_device,
 }
 
 /*
- * May this folio be migrated to node @nid, which is one, and not NUMA_NO_NODE? The
- * page cache stays off devices. A small anonymous folio, which is what most are, is
- * told from others here.
+ * May this folio be migrated to node @nid, which is one, and not NUMA_NO_NODE?
+ * The page cache stays off devices. A small anonymous folio, which is what most
+ * are, is told from others here.
  */
 static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
 {
@@ -450,9 +450,9 @@ static inline bool device_coherent_can_hold(int nid, const struct folio *folio)
 }
 
 /*
- * A system call that names node @nid as the target, which is not NUMA_NO_NODE, is
- * asking (invariant 1). What the node can't hold has been put back, but KSM may have
- * merged a page since.
+ * A system call that names node @nid as the target, which is not NUMA_NO_NODE,
+ * is asking (invariant 1). What the node can't hold has been put back, but KSM
+ * may have merged a page since.
  */
 static inline gfp_t device_coherent_target_gfp(int nid,
 					       enum migrate_reason reason,
