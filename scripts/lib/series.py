@@ -311,6 +311,12 @@ class Workbench:
         return paths + list(line.new_files)
 
 
+def touched(lines):
+    """Paths of all files that the mails change or bring."""
+    paths = {path for line in lines for path in line.patch.sections}
+    return paths | {path for line in lines for path in line.new_files} | {"MAINTAINERS"}
+
+
 def final_files(lines):
     """Path: (content, executable) of every file that the series touches, at its end."""
     with Workbench(lines) as bench:
