@@ -738,7 +738,7 @@ TEST_F_TIMEOUT(driver, migrate_there_and_back, PATIENCE)
 	ASSERT_EQ(0, devmem_migrate(self->fd, p, SIZE, DEVMEM_NODE_SYSTEM,
 				    DEVMEM_SELF, &m));
 	EXPECT_EQ(PAGES, m.moved);
-	EXPECT_EQ(0, node_used(self->n.d1) + node_used(self->n.d2));
+	EXPECT_EQ(0, node_left(self->n.d1) + node_left(self->n.d2));
 	EXPECT_TRUE(intact(p, SIZE, 1));
 	m = (struct devmem_migrate){ };
 	ASSERT_EQ(0, devmem_migrate(self->fd, p, SIZE, self->n.s1, DEVMEM_SELF,

@@ -395,7 +395,7 @@ TEST_F_TIMEOUT(libnuma, full, PATIENCE)
 	EXPECT_EQ(0, fill_in_child(D1, false));
 	status = fill_in_child(D1, true);
 	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
-	EXPECT_EQ(0, node_used(D1));
+	EXPECT_EQ(0, node_left(D1));
 }
 
 TEST_HARNESS_MAIN

@@ -87,6 +87,7 @@ on_device() {
 	(($(seen there) >= at)) || fail "it had $(seen there) kB on the device"
 	expect "kB of anonymous memory elsewhere" "$(seen anon_elsewhere)" 0
 	expect "kB of mapped files on the device" "$(seen file_there)" 0
+	expect "kB of page cache on the device" "$(seen cache_there)" 0
 	expect "kB of the kernel's on the device" "$(seen kernel_there)" 0
 	if [[ $(seen stop_status) != 0 ]]; then
 		tail -n 20 "$WORK/audit" | sed 's/^/# /'
@@ -102,6 +103,7 @@ elsewhere() {
 		2>"$WORK/err"
 	expect "its status" "$(seen status)" 0
 	expect "kB on the device" "$(seen there)" 0
+	expect "kB of page cache on the device" "$(seen cache_there)" 0
 	expect "kB of the kernel's on the device" "$(seen kernel_there)" 0
 }
 

@@ -361,8 +361,8 @@ static int watch_command(const char *command, struct peak *peak)
 
 		if (where.anon_there > peak->where.anon_there) {
 			peak->where = where;
-			peak->there = kernel_memory(device);
-			peak->elsewhere = kernel_memory(0);
+			peak->there = kernel_memory(device, 5);
+			peak->elsewhere = kernel_memory(0, 1);
 			memcpy(peak->name, name, sizeof(name));
 		}
 		if (fancy) {

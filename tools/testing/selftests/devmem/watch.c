@@ -37,7 +37,7 @@ static void sample(pid_t session, int nid)
 {
 	char name[NAME_SIZE] = "";
 	struct where now = where_is(session, nid, name);
-	struct kernel_memory kernel = kernel_memory(nid);
+	struct kernel_memory kernel = kernel_memory(nid, 20);
 	long there = now.anon_there + now.shmem_there;
 
 	samples++;
@@ -105,9 +105,9 @@ static void report(const char *path, int status)
 	fprintf(f, "shmem_there %ld\n", most.shmem_there * 4);
 	fprintf(f, "file_there %ld\n", most.file_there * 4);
 	fprintf(f, "file_elsewhere %ld\n", most.file_elsewhere * 4);
-	fprintf(f, "kernel_there %ld\n", most_kernel.cache +
-		most_kernel.page_tables + most_kernel.stacks +
-		most_kernel.slab);
+	fprintf(f, "cache_there %ld\n", most_kernel.cache);
+	fprintf(f, "kernel_there %ld\n", most_kernel.page_tables +
+		most_kernel.stacks + most_kernel.slab);
 	fprintf(f, "cpu_us %ld\n", usec(&used.ru_utime) + usec(&used.ru_stime));
 	fclose(f);
 }

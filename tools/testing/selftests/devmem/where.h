@@ -164,9 +164,9 @@ static long node_meminfo_kb(int nid, const char *name)
 /*
  * The page cache is what is left of the files' pages without shared memory. The
  * two are counted one after the other, so while programs run the difference may
- * be off for a moment: take the least of some.
+ * be off for a moment: take the least of @tries. What is there stays longer.
  */
-static struct kernel_memory kernel_memory(int nid)
+static struct kernel_memory kernel_memory(int nid, int tries)
 {
 	struct kernel_memory found = {
 		.page_tables = node_meminfo_kb(nid, "PageTables"),
@@ -176,7 +176,7 @@ static struct kernel_memory kernel_memory(int nid)
 	struct node_pages pages;
 	int i;
 
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < tries; i++) {
 		long cache;
 
 		node_pages(nid, &pages);	/* folds the counters */
@@ -186,6 +186,7 @@ static struct kernel_memory kernel_memory(int nid)
 			found.cache = cache > 0 ? cache : 0;
 		if (!found.cache)
 			break;
+		usleep(5000);
 	}
 
 	return found;
