@@ -129,9 +129,10 @@ resident() {
 
 # NAME MB KB: waits until less than that of it is resident
 wait_below() {
-	local now=
+	local now tries=300
 
-	for _ in {1..300}; do
+	! debug_kernel || tries=1500
+	while ((tries-- > 0)); do
 		now=$(resident "$1" "$2")
 		((now >= $3)) || return 0
 		sleep 0.2
