@@ -65,6 +65,11 @@ refused() {
 		"/sys/devices/system/node/node$NID/vmstat"
 }
 
+no_kernel_memory_there() {
+	expect "kB of page cache on the device" "$(seen cache_there)" 0
+	expect "kB of the kernel's on the device" "$(seen kernel_there)" 0
+}
+
 # AT_KB COMMAND...: bound to the device. Stopped and looked at when it has that
 # much there.
 on_device() {
@@ -87,8 +92,7 @@ on_device() {
 	(($(seen there) >= at)) || fail "it had $(seen there) kB on the device"
 	expect "kB of anonymous memory elsewhere" "$(seen anon_elsewhere)" 0
 	expect "kB of mapped files on the device" "$(seen file_there)" 0
-	expect "kB of page cache on the device" "$(seen cache_there)" 0
-	expect "kB of the kernel's on the device" "$(seen kernel_there)" 0
+	no_kernel_memory_there
 	if [[ $(seen stop_status) != 0 ]]; then
 		tail -n 20 "$WORK/audit" | sed 's/^/# /'
 		fail "audit in the middle ended with $(seen stop_status)"
@@ -103,8 +107,7 @@ elsewhere() {
 		2>"$WORK/err"
 	expect "its status" "$(seen status)" 0
 	expect "kB on the device" "$(seen there)" 0
-	expect "kB of page cache on the device" "$(seen cache_there)" 0
-	expect "kB of the kernel's on the device" "$(seen kernel_there)" 0
+	no_kernel_memory_there
 }
 
 # FILE...: what it wrote is shared memory of the device, since /tmp is a tmpfs;

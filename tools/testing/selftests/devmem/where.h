@@ -179,6 +179,8 @@ static struct kernel_memory kernel_memory(int nid, int tries)
 	for (i = 0; i < tries; i++) {
 		long cache;
 
+		if (i)
+			usleep(5000);
 		node_pages(nid, &pages);	/* folds the counters */
 		cache = node_meminfo_kb(nid, "FilePages") -
 			node_meminfo_kb(nid, "Shmem");
@@ -186,7 +188,6 @@ static struct kernel_memory kernel_memory(int nid, int tries)
 			found.cache = cache > 0 ? cache : 0;
 		if (!found.cache)
 			break;
-		usleep(5000);
 	}
 
 	return found;
