@@ -20,6 +20,10 @@
 # A task with 12 MB of the system's memory, and in "busy" and "full" most of the
 # device's, must not be chosen by the OOM killer before one with 32 MB.
 #
+# On a debug kernel most of what reclaim has to do with is the kernel's own, so
+# that nothing can be compared: there "busy" and "full" run once, by the clock of
+# the wall, and the OOM killer must choose as it does elsewhere.
+#
 # Proof that it can fail: "control" wants the ordinary machine to differ in
 # every number that can tell.
 set -euo pipefail
@@ -50,9 +54,14 @@ ROWS=(
 	"victim|0|OOM victim"
 )
 
+VM_OPTIONS=(--timeout 600 --icount --mem 384M)
+
 host_test
-! debug_kernel ||
-	skip_all "on a debug kernel most of what reclaim has to do with is its own"
+if debug_kernel; then
+	MACHINES=(busy full)
+	RUNS=1
+	VM_OPTIONS=(--mem 640M)
+fi
 
 # MACHINE RUN NAME: what it reported
 reported() {
@@ -95,7 +104,7 @@ table() {
 		for machine in "${MACHINES[@]}"; do
 			printf '%12s' "$(value "$machine" "$name")"
 		done
-		printf '%12s  %s\n' "${by#-}" "$(sorted absent "$name" | xargs)"
+		printf '%12s  %s\n' "${by#-}" "$(sorted "${MACHINES[0]}" "$name" | xargs)"
 	done
 }
 
@@ -127,8 +136,18 @@ pressure() {
 	local name
 
 	for name in pgscan_kswapd pgscan_direct pageoutrun allocstall; do
-		(($(value absent $name) > 50)) || fail "$name is too little"
+		(($(value "${MACHINES[0]}" $name) > 50)) ||
+			fail "$name is too little"
 	done
+}
+
+# Both tasks would do, but for where their memory is.
+busy_victim() {
+	expect "victim" "$(value busy victim)" system_task
+}
+
+full_victim() {
+	expect "victim" "$(value full victim)" system_task
 }
 
 control() {
@@ -150,18 +169,25 @@ start() {
 
 	shift 2
 	for ((run = 1; run <= RUNS; run++)); do
-		boot "$name.$run" --timeout 600 --icount --mem 384M \
-			--device-mem 128M,128M --append "brd.rd_size=524288" \
-			"$@" -- "$DEVMEM_DIR/pressure_guest.sh" "$state" "$run"
+		boot "$name.$run" "${VM_OPTIONS[@]}" --device-mem 128M,128M \
+			--append "brd.rd_size=524288" "$@" -- \
+			"$DEVMEM_DIR/pressure_guest.sh" "$state" "$run"
 	done
 }
 
 DEVICE=(--append "device_coherent=memmap:device memory_hotplug.memmap_on_memory=1")
-start absent none --no-register --append "mem=384M"
-start idle none "${DEVICE[@]}"
-start 'busy' busy "${DEVICE[@]}"
-start 'full' full "${DEVICE[@]}"
-start ordinary bound --no-register
+machine() {
+	case $1 in
+	absent) start absent none --no-register --append "mem=384M" ;;
+	idle) start idle none "${DEVICE[@]}" ;;
+	ordinary) start ordinary bound --no-register ;;
+	*) start "$1" "$1" "${DEVICE[@]}" ;;
+	esac
+}
+
+for machine in "${MACHINES[@]}"; do
+	machine "$machine"
+done
 for machine in "${MACHINES[@]}"; do
 	for ((run = 1; run <= RUNS; run++)); do
 		(booted "$machine.$run") || exit 1
@@ -169,6 +195,13 @@ for machine in "${MACHINES[@]}"; do
 done
 ktap_print_header
 table
+if debug_kernel; then
+	ktap_set_plan 3
+	run_test pressure
+	run_test busy_victim
+	run_test full_victim
+	ktap_finished
+fi
 ktap_set_plan $((${#ROWS[@]} * 3 + 2))
 run_test pressure
 for MACHINE in idle busy full; do
