@@ -129,9 +129,9 @@ resident() {
 
 # NAME MB KB: waits until less than that of it is resident
 wait_below() {
-	local now tries=300
+	local now=
 
-	while ((tries-- > 0)); do
+	for _ in {1..300}; do
 		now=$(resident "$1" "$2")
 		((now >= $3)) || return 0
 		sleep 0.2
