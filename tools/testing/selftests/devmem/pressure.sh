@@ -142,12 +142,8 @@ pressure() {
 }
 
 # Both tasks would do, but for where their memory is.
-busy_victim() {
-	expect "victim" "$(value busy victim)" system_task
-}
-
-full_victim() {
-	expect "victim" "$(value full victim)" system_task
+system_victim() {
+	expect "victim" "$(value "$MACHINE" victim)" system_task
 }
 
 control() {
@@ -196,10 +192,12 @@ done
 ktap_print_header
 table
 if debug_kernel; then
-	ktap_set_plan 3
+	ktap_set_plan $((${#MACHINES[@]} + 1))
 	run_test pressure
-	run_test busy_victim
-	run_test full_victim
+	for MACHINE in "${MACHINES[@]}"; do
+		eval "$MACHINE.victim() { system_victim; }"
+		run_test "$MACHINE.victim"
+	done
 	ktap_finished
 fi
 ktap_set_plan $((${#ROWS[@]} * 3 + 2))
