@@ -424,6 +424,27 @@ char *map_huge_file(size_t size, int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+void khugepaged_sleeps(void)
+{
+	long scans;
+	char *p;
+	int i;
+
+	write_text(KHUGEPAGED "scan_sleep_millisecs", "100000000");
+	scans = read_number(KHUGEPAGED "full_scans");
+	p = map_huge(HUGE);
+	if (!p || madvise(p, HUGE, MADV_HUGEPAGE))
+		return;
+	*p = 1;		/* khugepaged takes no interest in what has no pages. */
+	for (i = 0; i < 100; i++) {
+		if (read_number(KHUGEPAGED "full_scans") != scans)
+			break;
+		usleep(10000);
+	}
+}
+
 /* As far below as it takes to be untouched */
 char *take_stack(size_t size)
 {

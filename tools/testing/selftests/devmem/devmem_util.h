@@ -155,6 +155,15 @@ char *map_huge(size_t size);
 /* The same of a file */
 char *map_huge_file(size_t size, int fd);
 
+/*
+ * For a test's constructor: keeps khugepaged off huge pages. It takes
+ * references to those of a file that it finds unmapped, so that to move or to
+ * pin them fails now and then. (On a stock kernel, too, where they leave
+ * ZONE_MOVABLE.) However long it is told to sleep, it looks at once at the
+ * first process that has any; that is this one, as long as it lives.
+ */
+void khugepaged_sleeps(void);
+
 /* As much of the stack (of the thread) or of the heap, untouched */
 char *take_stack(size_t size);
 char *take_heap(size_t size);

@@ -1050,4 +1050,9 @@ TEST_F(uffd, move)
 #endif
 }
 
+static void __attribute__((constructor)) before_tests(void)
+{
+	khugepaged_sleeps();
+}
+
 TEST_HARNESS_MAIN

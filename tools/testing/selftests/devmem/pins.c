@@ -70,21 +70,9 @@ struct area {
 	int fd;			/* of a memfd, or -1 */
 };
 
-/* In pieces of 2 MiB if they can be had that way */
-static char *map_shared(int fd, bool huge)
+static bool is_huge(enum kind kind)
 {
-	char *p = map_pages(SIZE + HUGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	char *start = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
-
-	if (!p)
-		return NULL;
-	p = mmap(start, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 fd, 0);
-	if (p == MAP_FAILED)
-		return NULL;
-	madvise(p, SIZE, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-
-	return p;
+	return kind == ANON_HUGE || kind == SHARED_HUGE;
 }
 
 /*
@@ -114,9 +102,6 @@ static bool make_area(struct area *a, enum kind kind)
 	case ANON:
 	case ANON_HUGE:
 		a->p = map_huge(SIZE);
-		if (a->p)
-			madvise(a->p, SIZE, kind == ANON ? MADV_NOHUGEPAGE :
-							   MADV_HUGEPAGE);
 		break;
 	case COPY:
 		a->p = map_file();
@@ -129,9 +114,12 @@ static bool make_area(struct area *a, enum kind kind)
 		if (a->fd < 0 || ftruncate(a->fd, SIZE) ||
 		    fcntl(a->fd, F_ADD_SEALS, F_SEAL_SHRINK))
 			return false;
-		a->p = map_shared(a->fd, kind == SHARED_HUGE);
+		a->p = map_huge_file(SIZE, a->fd);
 		break;
 	}
+	if (a->p)
+		madvise(a->p, SIZE, is_huge(kind) ? MADV_HUGEPAGE :
+						    MADV_NOHUGEPAGE);
 
 	return a->p;
 }
@@ -291,13 +279,6 @@ static bool first_nodes(int *dev, int *sys)
 {
 	int devs[MAX_NODES], syss[MAX_NODES];
 
-	/*
-	 * khugepaged locks the huge pages that it looks at, and takes
-	 * references: migration would fail now and then, pins with it.
-	 */
-	write_text("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs",
-		   "100000000");
-
 	if (!device_nodes(devs) || !system_nodes(syss) || getuid())
 		return false;
 	*dev = devs[0];
@@ -318,11 +299,6 @@ FIXTURE_SETUP(pin)
 FIXTURE_TEARDOWN(pin)
 {
 	testmod("free");
-}
-
-static bool is_huge(enum kind kind)
-{
-	return kind == ANON_HUGE || kind == SHARED_HUGE;
 }
 
 /* Filled, and on the device */
@@ -1218,6 +1194,11 @@ TEST_F(short_pin, get_user_pages)
 	}
 	EXPECT_TRUE(intact(self->p, LEN, 1));
 	close(fd);
+}
+
+static void __attribute__((constructor)) before_tests(void)
+{
+	khugepaged_sleeps();
 }
 
 TEST_HARNESS_MAIN
