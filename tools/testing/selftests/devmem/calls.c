@@ -99,7 +99,7 @@ FIXTURE_SETUP(nodes)
 {
 	clean_up();
 	/* Where there is little memory, the default is "never". */
-	write_text("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
+	write_text(THP "enabled", "madvise");
 	if (!find_nodes(&self->n) || getuid())
 		SKIP(return, "needs root, two system nodes and two device nodes");
 	self->s0 = NODE(self->n.s0);

@@ -333,6 +333,26 @@ long read_number(const char *path)
 	return n;
 }
 
+bool wait_number(const char *path, long least, int seconds)
+{
+	int i;
+
+	for (i = 0; i < seconds * 100; i++) {
+		if (read_number(path) >= least)
+			return true;
+		usleep(10000);
+	}
+
+	return false;
+}
+
+bool wait_ksm_scans(int scans)
+{
+	const char *path = KSM "full_scans";
+
+	return wait_number(path, read_number(path) + scans, 30);
+}
+
 int write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);
@@ -424,25 +444,19 @@ char *map_huge_file(size_t size, int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
-
 void khugepaged_sleeps(void)
 {
 	long scans;
 	char *p;
-	int i;
 
-	write_text(KHUGEPAGED "scan_sleep_millisecs", "100000000");
+	if (write_text(KHUGEPAGED "scan_sleep_millisecs", "100000000"))
+		return;
 	scans = read_number(KHUGEPAGED "full_scans");
 	p = map_huge(HUGE);
 	if (!p || madvise(p, HUGE, MADV_HUGEPAGE))
 		return;
 	*p = 1;		/* khugepaged takes no interest in what has no pages. */
-	for (i = 0; i < 100; i++) {
-		if (read_number(KHUGEPAGED "full_scans") != scans)
-			break;
-		usleep(10000);
-	}
+	wait_number(KHUGEPAGED "full_scans", scans + 1, 1);
 }
 
 /* As far below as it takes to be untouched */

@@ -41,6 +41,10 @@
 #define NODE(nid)	BIT(nid)	/* a mask */
 #define PATIENCE	400	/* seconds; a debug kernel is slow */
 
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define KHUGEPAGED	THP "khugepaged/"
+#define KSM		"/sys/kernel/mm/ksm/"
+
 /* Of /proc/PID/pagemap; those of /proc/kpageflags are KPF_* */
 #define PAGEMAP_PFN		(BIT(55) - 1)
 #define PAGEMAP_SOFT_DIRTY	BIT(55)
@@ -126,6 +130,12 @@ long vm_events(const char *prefix);
 
 /* The number that a file begins with, -1 if there is none */
 long read_number(const char *path);
+
+/* Waits until it is @least or more. Return: false after so many seconds */
+bool wait_number(const char *path, long least, int seconds);
+
+/* Waits for KSM to look at all pages so many times. Return: false if it doesn't */
+bool wait_ksm_scans(int scans);
 
 /* Return: 0 or -errno */
 int write_text(const char *path, const char *text);

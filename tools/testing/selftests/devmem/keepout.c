@@ -65,9 +65,6 @@
 
 #define SIZE		(4 * MIB)
 #define PAGES		((long)(SIZE / PAGE))
-#define THP		"/sys/kernel/mm/transparent_hugepage/"
-#define KHUGEPAGED	THP "khugepaged/"
-#define KSM		"/sys/kernel/mm/ksm/"
 
 /* -- Looking at pages -------------------------------------------------------- */
 
@@ -213,10 +210,7 @@ static long unasked(void)
 	return found;
 }
 
-/*
- * Else it sleeps: it locks the huge pages that it looks at, and takes
- * references, so that migration fails now and then.
- */
+/* Else it sleeps: see khugepaged_sleeps(). */
 static void khugepaged(bool fast)
 {
 	write_text(KHUGEPAGED "scan_sleep_millisecs", fast ? "10" : "100000000");
@@ -459,8 +453,7 @@ static void check_ranges(struct __test_metadata *_metadata, struct ranges *r,
 	EXPECT_TRUE(is_huge(r->device));
 	/* Time for the others to become huge as well */
 	until = read_number(KHUGEPAGED "full_scans") + 3;
-	for (i = 0; i < 100 && read_number(KHUGEPAGED "full_scans") < until; i++)
-		usleep(50000);
+	wait_number(KHUGEPAGED "full_scans", until, 5);
 	EXPECT_GE(read_number(KHUGEPAGED "full_scans"), until);
 	EXPECT_TRUE(intact(r->system, HUGE, 0));
 	EXPECT_TRUE(intact(r->device, HUGE, 1));
@@ -553,20 +546,6 @@ TEST_F(out, huge_zero_page)
 }
 
 /* -- KSM --------------------------------------------------------------------- */
-
-static bool wait_ksm_scans(int scans)
-{
-	long until = read_number(KSM "full_scans") + scans;
-	int i;
-
-	for (i = 0; i < 300; i++) {
-		if (read_number(KSM "full_scans") >= until)
-			return true;
-		usleep(100000);
-	}
-
-	return false;
-}
 
 /*
  * Of a whole process, with the options that make a difference. What merged

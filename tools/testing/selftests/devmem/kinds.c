@@ -48,7 +48,6 @@
 #endif
 
 #define N	((long)(size / PAGE))
-#define THP	"/sys/kernel/mm/transparent_hugepage/"
 
 /* Of what is placed: enough for a pattern to show, few for a slow machine */
 static size_t size = MIB / 2;

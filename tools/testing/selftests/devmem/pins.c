@@ -108,8 +108,7 @@ static bool make_area(struct area *a, enum kind kind)
 		break;
 	case SHARED:
 	case SHARED_HUGE:
-		write_text("/sys/kernel/mm/transparent_hugepage/shmem_enabled",
-			   "advise");
+		write_text(THP "shmem_enabled", "advise");
 		a->fd = memfd_create("devmem", MFD_ALLOW_SEALING);
 		if (a->fd < 0 || ftruncate(a->fd, SIZE) ||
 		    fcntl(a->fd, F_ADD_SEALS, F_SEAL_SHRINK))

@@ -52,7 +52,7 @@ FIXTURE_SETUP(nodes)
 		SKIP(return, "needs root, two system nodes and two device nodes");
 
 	/* Where there is little memory, the default is "never". */
-	write_text("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
+	write_text(THP "enabled", "madvise");
 	self->d1 = 1UL << self->dev[0];
 	self->d2 = 1UL << self->dev[1];
 	self->s0 = 1UL << self->sys[0];
@@ -491,26 +491,12 @@ TEST_F(nodes, longterm_pin_moves_away)
 
 /* -- Who is kept out ------------------------------------------------------ */
 
-static bool wait_ksm_scans(int scans)
-{
-	long until = read_number("/sys/kernel/mm/ksm/full_scans") + scans;
-	int i;
-
-	for (i = 0; i < 300; i++) {
-		if (read_number("/sys/kernel/mm/ksm/full_scans") >= until)
-			return true;
-		usleep(100000);
-	}
-
-	return false;
-}
-
 TEST_F_TIMEOUT(nodes, ksm, 240)
 {
 	char *p[3];
 	int i;
 
-	if (write_text("/sys/kernel/mm/ksm/pages_to_scan", "20000"))
+	if (write_text(KSM "pages_to_scan", "20000"))
 		SKIP(return, "no KSM");
 	for (i = 0; i < 3; i++) {
 		p[i] = map_anon(64 * PAGE);
@@ -520,17 +506,17 @@ TEST_F_TIMEOUT(nodes, ksm, 240)
 						 self->d1, 0));
 		memset(p[i], 0x5a, 64 * PAGE);
 	}
-	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/sleep_millisecs", "10"));
-	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "1"));
+	ASSERT_EQ(0, write_text(KSM "sleep_millisecs", "10"));
+	ASSERT_EQ(0, write_text(KSM "run", "1"));
 	ASSERT_TRUE(wait_ksm_scans(4));
 	/* The two in system memory merge; it does work. */
-	EXPECT_GE(read_number("/sys/kernel/mm/ksm/pages_sharing"), 120);
+	EXPECT_GE(read_number(KSM "pages_sharing"), 120);
 	/* 128 pages less the shared one, and none of the device's 64 */
-	EXPECT_LE(read_number("/sys/kernel/mm/ksm/pages_sharing"), 127);
+	EXPECT_LE(read_number(KSM "pages_sharing"), 127);
 	EXPECT_EQ(64, on_node(p[0], 64 * PAGE, self->dev[0]));
 	EXPECT_EQ(0, on_node(p[1], 64 * PAGE, self->dev[0]));
 	EXPECT_EQ(0, on_node(p[2], 64 * PAGE, self->dev[0]));
-	write_text("/sys/kernel/mm/ksm/run", "2");
+	write_text(KSM "run", "2");
 }
 
 TEST_F(nodes, hugetlb_pool)
