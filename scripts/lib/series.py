@@ -231,15 +231,25 @@ def git_env():
 
 
 def apply_sections(folder, name, sections, reverse=False):
-    """Apply parts of a patch to the files under a folder; None or what failed."""
+    """Apply parts of a patch to the files under a folder; None or what failed.
+
+    A hunk whose context another 6.12.y changed applies with one line of it, as
+    'git am -C1' does: so one series serves all versions that apt has. What it
+    then gives is compiled by 'make check-bases'.
+    """
     if not sections:
         return None
-    command = ["git", "apply", "-p1", "--whitespace=nowarn"]
-    if reverse:
-        command.append("-R")
-    done = subprocess.run(command + ["-"], input="".join(sections).encode(), cwd=folder,
-                          env=git_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return None if done.returncode == 0 else done.stderr.decode(errors="replace")
+    errors = []
+    for context in ([], ["-C1"]):
+        command = ["git", "apply", "-p1", "--whitespace=nowarn", *context]
+        if reverse:
+            command.append("-R")
+        done = subprocess.run(command + ["-"], input="".join(sections).encode(), cwd=folder,
+                              env=git_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode == 0:
+            return None
+        errors.append(done.stderr.decode(errors="replace"))
+    return errors[0]
 
 
 def explain_failure(patch, error):
