@@ -48,6 +48,7 @@
 #include <asm/numa.h>
 #include <asm/sections.h>
 
+#include "device_coherent_room.h"
 #include "internal.h"
 
 #include <trace/events/migrate.h>
@@ -59,20 +60,6 @@
 static struct zone *device_coherent_zone(int nid)
 {
 	return &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
-}
-
-/* What a node does for a request that finds it full */
-enum make_room {
-	MAKE_ROOM_OFF,		/* nothing: its capacity is what it says */
-	MAKE_ROOM_MOVE,		/* moves cold pages to system memory */
-	MAKE_ROOM_SWAP,		/* swaps them out */
-};
-
-static u8 make_room[MAX_NUMNODES];
-
-static bool makes_room(int nid)
-{
-	return READ_ONCE(make_room[nid]) != MAKE_ROOM_OFF;
 }
 
 static void count_pages(int nid, enum node_stat_item item, long nr_pages)
@@ -119,81 +106,6 @@ void device_coherent_build_zonelist(pg_data_t *pgdat)
 	}
 	zoneref->zone = NULL;
 	zoneref->zone_idx = 0;
-}
-
-/*
- * A device's capacity is what it says: a request that finds the zone full may
- * compact it, and then fails without a word. It wakes nobody, and unless the
- * node makes room, no reclaim would ever help it, so it must not loop for one.
- *
- * For more than a page, the free pages that wait on the CPUs' lists are merged
- * with their buddies here, before the first try: with __GFP_NORETRY a request
- * of a costly order ends when compaction has nothing to do, and direct reclaim
- * (device_coherent_no_reclaim()) never comes.
- */
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, struct zonelist *zonelist,
-				     unsigned int order)
-{
-	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
-
-	WARN_ONCE(gfp & __GFP_NOFAIL,
-		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
-
-	if (zone && order && (gfp & __GFP_DIRECT_RECLAIM))
-		drain_all_pages(zone);
-
-	gfp &= ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM);
-	if (!(gfp & __GFP_RETRY_MAYFAIL) &&
-	    !(zone && makes_room(zone_to_nid(zone))))
-		gfp |= __GFP_NORETRY;
-
-	return gfp | __GFP_NOWARN;
-}
-
-void __device_coherent_refused(struct zonelist *zonelist, gfp_t gfp,
-			       unsigned int order)
-{
-	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
-	int nid;
-
-	if (!zone)
-		return;
-
-	nid = zone_to_nid(zone);
-	count_pages(nid, COHERENT_REFUSED, 1L << order);
-	trace_device_coherent_refused(nid, gfp, order);
-}
-
-/**
- * device_coherent_no_reclaim - what a flagged request does before reclaim
- * @zonelist: the list of the request
- * @order: its order
- * @found: set to the number of free pages that were found, or 0
- *
- * Collects the free pages that the per-CPU lists of other CPUs hold, so that a
- * device is full only when it is.
- *
- * Context: Direct reclaim.
- * Return: true if that is all, since there are pages now or since the node
- * doesn't make room; false if reclaim may go on in the zone.
- */
-bool device_coherent_no_reclaim(struct zonelist *zonelist, int order,
-				unsigned long *found)
-{
-	struct zone *zone = zonelist_zone(zonelist->_zonerefs);
-
-	*found = 0;
-	if (!zone)
-		return true;
-
-	drain_all_pages(zone);
-
-	/* For more than a page at a time compaction comes next. */
-	if (!order && zone_page_state(zone, NR_FREE_PAGES) >
-		      min_wmark_pages(zone))
-		*found = 1;
-
-	return *found || !makes_room(zone_to_nid(zone));
 }
 
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who)
@@ -300,7 +212,10 @@ bool __device_coherent_only(const struct mempolicy *pol)
 	       device_coherent_only_nodes(&pol->nodes);
 }
 
-/* @nid if it is among @devices, then the others as they get farther from it */
+/*
+ * @nid if it is among @devices, then the others as they get farther from it.
+ * None of them is worth waiting for, if the mask says so (__GFP_NORETRY).
+ */
 static struct folio *alloc_from_devices(gfp_t gfp, unsigned int order, int nid,
 					nodemask_t devices)
 {
@@ -366,8 +281,8 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 	if (pol->mode == MPOL_INTERLEAVE ||
 	    pol->mode == MPOL_WEIGHTED_INTERLEAVE) {
 		if (node_is_device_coherent(nid))
-			folio = alloc_from_devices(gfp, order, nid,
-						   nodemask_of_node(nid));
+			folio = alloc_from_devices(gfp | __GFP_NORETRY, order,
+						   nid, nodemask_of_node(nid));
 		else
 			folio = __folio_alloc_noprof(gfp, order, nid, NULL);
 	} else {
@@ -376,7 +291,8 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 			folio = __folio_alloc_noprof(gfp_without_effort(gfp),
 						     order, nid, system);
 		if (!folio)
-			folio = alloc_from_devices(gfp, order, nid, devices);
+			folio = alloc_from_devices(gfp | __GFP_NORETRY, order,
+						   nid, devices);
 	}
 	if (!folio)
 		folio = alloc_from_system(gfp, order, pol, ilx, nid);
@@ -400,7 +316,11 @@ static struct folio *alloc_allowed(gfp_t gfp, unsigned int order, int nid,
 		cookie = read_mems_allowed_begin();
 		*devices = policy_devices(pol);
 		nodes_and(*devices, *devices, cpuset_current_mems_allowed);
-		folio = alloc_from_devices(gfp, order, nid, *devices);
+		folio = alloc_from_devices(gfp | __GFP_NORETRY, order, nid,
+					   *devices);
+		/* Nowhere else to go: whatever can be had, but no farther. */
+		if (!folio && pol->mode == MPOL_BIND)
+			folio = alloc_from_devices(gfp, order, nid, *devices);
 	} while (unlikely(!folio && read_mems_allowed_retry(cookie)));
 
 	return folio;
@@ -807,57 +727,7 @@ unsigned long __device_coherent_rss(struct task_struct *task)
 	return nr_pages;
 }
 
-/* -- Making room --------------------------------------------------------- */
-
-/* The system node that is nearest to a device that makes room by moving */
-int device_coherent_demotion_node(int nid)
-{
-	int n, best = NUMA_NO_NODE;
-
-	if (READ_ONCE(make_room[nid]) != MAKE_ROOM_MOVE)
-		return NUMA_NO_NODE;
-
-	for_each_node_state(n, N_MEMORY)
-		if (!node_is_device_coherent(n) &&
-		    (best == NUMA_NO_NODE ||
-		     node_distance(nid, n) < node_distance(nid, best)))
-			best = n;
-
-	return best;
-}
-
-static const char * const make_room_names[] = {
-	[MAKE_ROOM_OFF] = "off",
-	[MAKE_ROOM_MOVE] = "move",
-	[MAKE_ROOM_SWAP] = "swap",
-};
-
-static ssize_t make_room_show(struct device *dev,
-			      struct device_attribute *attr, char *buf)
-{
-	int i, len = 0, now = READ_ONCE(make_room[dev->id]);
-
-	for (i = 0; i < ARRAY_SIZE(make_room_names); i++)
-		len += sysfs_emit_at(buf, len, i == now ? "%s[%s]" : "%s%s",
-				     i ? " " : "", make_room_names[i]);
-	len += sysfs_emit_at(buf, len, "\n");
-
-	return len;
-}
-
-static ssize_t make_room_store(struct device *dev,
-			       struct device_attribute *attr,
-			       const char *buf, size_t count)
-{
-	int i = sysfs_match_string(make_room_names, buf);
-
-	if (i < 0)
-		return i;
-	WRITE_ONCE(make_room[dev->id], i);
-
-	return count;
-}
-static DEVICE_ATTR_RW(make_room);
+/* -- In sysfs ------------------------------------------------------------ */
 
 static struct attribute *device_coherent_attrs[] = {
 	&dev_attr_make_room.attr,
@@ -949,6 +819,7 @@ static void set_device_node(int nid)
 	if (node_is_device_coherent(nid))
 		return;
 
+	device_coherent_reset_room(nid);
 	node_set_state(nid, N_DEVICE_COHERENT);
 	static_branch_inc(&device_coherent_key);
 }
@@ -959,7 +830,7 @@ static void clear_device_node(int nid)
 	if (device_coherent_node_in_use(nid))
 		return;
 
-	WRITE_ONCE(make_room[nid], MAKE_ROOM_OFF);
+	device_coherent_reset_room(nid);
 	static_branch_dec(&device_coherent_key);
 	node_clear_state(nid, N_DEVICE_COHERENT);
 }

@@ -96,10 +96,13 @@ static int cmd_remove(u64 *arg, int nr)
 	return device_coherent_remove(arg[0], arg[1], arg[2]);
 }
 
-/* NID ORDER COUNT [MOVABLE] */
+/* NID ORDER COUNT [KIND]: 0 GFP_KERNEL, 1 movable, 2 atomic */
 static int cmd_alloc(u64 *arg, int nr)
 {
-	gfp_t gfp = nr > 3 && arg[3] ? GFP_HIGHUSER_MOVABLE : GFP_KERNEL;
+	static const gfp_t kinds[] = {
+		GFP_KERNEL, GFP_HIGHUSER_MOVABLE, GFP_ATOMIC,
+	};
+	gfp_t gfp = kinds[nr > 3 ? min(arg[3], ARRAY_SIZE(kinds) - 1) : 0];
 	u64 i;
 
 	for (i = 0; i < arg[2]; i++) {

@@ -25,6 +25,7 @@
 #include <linux/nodemask.h>
 #include <linux/types.h>
 
+struct alloc_context;
 struct folio;
 struct gen_pool;
 struct notifier_block;
@@ -243,11 +244,7 @@ DECLARE_STATIC_KEY_FALSE(device_coherent_key);
 
 void device_coherent_init_zonelists(pg_data_t *pgdat);
 void device_coherent_build_zonelist(pg_data_t *pgdat);
-gfp_t __device_coherent_slowpath_gfp(gfp_t gfp, struct zonelist *zonelist,
-				     unsigned int order);
 gfp_t __device_coherent_strip_gfp(gfp_t gfp, const char *who);
-void __device_coherent_refused(struct zonelist *zonelist, gfp_t gfp,
-			       unsigned int order);
 bool device_coherent_could_hold(unsigned long pages);
 void device_coherent_meminfo(struct seq_file *m);
 #else
@@ -264,28 +261,6 @@ static inline bool device_coherent_active(void)
 	return static_branch_unlikely(&device_coherent_key);
 #else
 	return false;
-#endif
-}
-
-/* What a flagged request that finds the zone full may do to get its page */
-static inline gfp_t device_coherent_slowpath_gfp(gfp_t gfp,
-						 struct zonelist *zonelist,
-						 unsigned int order)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (unlikely(gfp_device_coherent(gfp)))
-		return __device_coherent_slowpath_gfp(gfp, zonelist, order);
-#endif
-	return gfp;
-}
-
-/* A request that failed: count it, if it was a device that it asked */
-static inline void device_coherent_refused(struct zonelist *zonelist, gfp_t gfp,
-					   unsigned int order)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (unlikely(gfp_device_coherent(gfp)))
-		__device_coherent_refused(zonelist, gfp, order);
 #endif
 }
 
@@ -588,9 +563,24 @@ static inline vm_fault_t device_coherent_fault(struct mm_struct *mm,
 
 /* -- Making room, and what it must not do to others -- */
 
+/* What device_coherent_shrink() is to take from a node */
+enum device_coherent_shrink {
+	DEVICE_COHERENT_LAZYFREE,	/* only what was lazily freed */
+	DEVICE_COHERENT_MOVE,		/* cold pages, to system memory */
+	DEVICE_COHERENT_SWAP,		/* cold pages, to swap */
+};
+
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-bool device_coherent_no_reclaim(struct zonelist *zonelist, int order,
-				unsigned long *found);
+struct page *device_coherent_alloc_slow(gfp_t gfp, unsigned int order,
+					struct alloc_context *ac);
+/* In mm/page_alloc.c and mm/vmscan.c, for the one above */
+struct page *device_coherent_try_alloc(gfp_t gfp, unsigned int order,
+				       const struct alloc_context *ac);
+struct page *device_coherent_compact(gfp_t gfp, unsigned int order,
+				     const struct alloc_context *ac,
+				     int prio);
+unsigned long device_coherent_shrink(int nid, gfp_t gfp, unsigned long nr_pages,
+				     enum device_coherent_shrink how);
 int device_coherent_demotion_node(int nid);
 void device_coherent_moved(int from, int to, long nr_pages,
 			   enum migrate_reason reason);
@@ -605,25 +595,16 @@ void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
 unsigned long __device_coherent_rss(struct task_struct *task);
 bool device_coherent_owns(u64 addr);
 #else
-static inline bool device_coherent_no_reclaim(struct zonelist *zonelist,
-					      int order, unsigned long *found)
+static inline struct page *
+device_coherent_alloc_slow(gfp_t gfp, unsigned int order,
+			   struct alloc_context *ac)
 {
-	return false;
+	return NULL;
 }
 
 static inline int device_coherent_demotion_node(int nid) { return NUMA_NO_NODE; }
 static inline bool device_coherent_owns(u64 addr) { return false; }
 #endif
-
-/* The zones that reclaim looks at on behalf of a request */
-static inline enum zone_type device_coherent_reclaim_idx(gfp_t gfp)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (unlikely(gfp_device_coherent(gfp)))
-		return ZONE_DEVICE_COHERENT;
-#endif
-	return gfp_zone(gfp);
-}
 
 /* Where the folios of a device that makes room may go: any system node */
 static inline bool device_coherent_demotion_targets(int nid,

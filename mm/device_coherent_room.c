@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A device that is full: what a request may do about it.
+ *
+ * An ordinary request that finds no free page may wake kswapd, reclaim, stall
+ * as "memory pressure" and call the OOM killer. One for device memory does
+ * nothing of that (invariants 3 and 4): it never enters the allocator's slow
+ * path, but device_coherent_alloc_slow() instead, which takes these steps, each
+ * of them bounded, and ends after the last.
+ *
+ *  1. Look once more, by the rules of a cpuset for kernel memory.
+ *  2. Collect what owners of the device's memory have given back and nobody
+ *     has freed yet. That is free memory, whatever make_room says.
+ *  3. Compact, for more than a page.
+ *  4. Let others make room, if the owner of the device says so.
+ *
+ * No page of the zone is ever reserved for atomic requests, since the allocator
+ * does that in its slow path alone: the last page of a device can be had.
+ *
+ * Nothing here takes a lock of its own. What can be raced with, is: a page that
+ * was collected may be gone to another request, which then had the right to it.
+ */
+#include <linux/cpuset.h>
+#include <linux/device.h>
+#include <linux/device_coherent.h>
+#include <linux/huge_mm.h>
+#include <linux/jiffies.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sizes.h>
+#include <linux/spinlock.h>
+#include <linux/swap.h>
+#include <linux/sysfs.h>
+#include <linux/vmstat.h>
+
+/* Not self-contained */
+#include <linux/compaction.h>
+
+#include "device_coherent_room.h"
+#include "internal.h"
+
+#include <trace/events/device_coherent.h>
+
+/* What a node does for a request that finds it full */
+enum make_room {
+	MAKE_ROOM_OFF,		/* nothing: its capacity is what it says */
+	MAKE_ROOM_MOVE,		/* moves cold pages to system memory */
+	MAKE_ROOM_SWAP,		/* swaps them out */
+};
+
+static u8 make_room[MAX_NUMNODES];
+
+/*
+ * After a node was found full, requests that have another place to go
+ * (__GFP_NORETRY) don't look behind its free lists for so long: each of them
+ * would look at every CPU, to find what the one before it found. Of one page, of
+ * more than one.
+ */
+#define FULL_FOR	max(HZ / 50, 1)
+
+static unsigned long full_until[MAX_NUMNODES][2];
+
+/**
+ * struct device_coherent_request - a flagged request that found no free page
+ * @gfp: what it may do
+ * @order: how much it wants
+ * @ac: its context in the allocator
+ * @zone: the one zone that it can be served from
+ */
+struct device_coherent_request {
+	gfp_t gfp;
+	unsigned int order;
+	struct alloc_context *ac;
+	struct zone *zone;
+};
+
+/* How much is collected, displaced or looked at in one go */
+#define BATCH		SWAP_CLUSTER_MAX
+#define SPLIT_BATCH	16
+#define QUEUE_BATCH	64
+#define PFNS_PER_LOOK	(SZ_1G >> PAGE_SHIFT)
+
+/* Rounds of making room, if others always take what was made free */
+#define MAX_ROUNDS	16
+
+static bool found_full(int nid, unsigned int order)
+{
+	return time_before(jiffies, READ_ONCE(full_until[nid][!!order]));
+}
+
+static void note_full(int nid, unsigned int order)
+{
+	WRITE_ONCE(full_until[nid][!!order], jiffies + FULL_FOR);
+}
+
+static void forget_full(int nid)
+{
+	WRITE_ONCE(full_until[nid][0], jiffies);
+	WRITE_ONCE(full_until[nid][1], jiffies);
+}
+
+/* -- What was given back --------------------------------------------------- */
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+static struct deferred_split *split_queue(int nid, struct mem_cgroup *memcg)
+{
+#ifdef CONFIG_MEMCG
+	if (memcg)
+		return &memcg->deferred_split_queue;
+#endif
+	return &NODE_DATA(nid)->deferred_split_queue;
+}
+
+/*
+ * The next folios of a queue that are the node's. A queue is of a cgroup and
+ * has folios of all nodes: those that were looked at go to its end, so that the
+ * lock is held for a few at a time.
+ */
+static int next_to_split(struct deferred_split *queue, int nid,
+			 unsigned long *budget, struct folio **folios)
+{
+	int i, nr = 0;
+
+	spin_lock_irq(&queue->split_queue_lock);
+	for (i = 0; i < QUEUE_BATCH && nr < SPLIT_BATCH && *budget; i++) {
+		struct folio *folio;
+
+		folio = list_first_entry_or_null(&queue->split_queue,
+						 struct folio, _deferred_list);
+		if (!folio) {
+			*budget = 0;
+			break;
+		}
+		--*budget;
+		list_move_tail(&folio->_deferred_list, &queue->split_queue);
+		if (folio_nid(folio) == nid &&
+		    folio_test_partially_mapped(folio) && folio_try_get(folio))
+			folios[nr++] = folio;
+	}
+	spin_unlock_irq(&queue->split_queue_lock);
+
+	return nr;
+}
+
+/* Return: number of folios that were split */
+static int split_from_queue(struct deferred_split *queue, int nid)
+{
+	unsigned long budget = READ_ONCE(queue->split_queue_len);
+	struct folio *folios[SPLIT_BATCH];
+	int i, nr, done = 0;
+
+	while (budget && !done && !fatal_signal_pending(current)) {
+		nr = next_to_split(queue, nid, &budget, folios);
+		for (i = 0; i < nr; i++) {
+			/* Its pages that nobody maps are freed by that. */
+			if (folio_trylock(folios[i])) {
+				done += !split_folio(folios[i]);
+				folio_unlock(folios[i]);
+			}
+			folio_put(folios[i]);
+		}
+		cond_resched();
+	}
+
+	return done;
+}
+
+/* Huge pages that are mapped in part: the rest is free but for being split. */
+static bool split_partly_mapped(int nid)
+{
+	struct mem_cgroup *memcg = mem_cgroup_iter(NULL, NULL, NULL);
+
+	do {
+		if (split_from_queue(split_queue(nid, memcg), nid)) {
+			mem_cgroup_iter_break(NULL, memcg);
+			return true;
+		}
+		memcg = mem_cgroup_iter(NULL, memcg, NULL);
+	} while (memcg);
+
+	return false;
+}
+#else
+static bool split_partly_mapped(int nid) { return false; }
+#endif
+
+/*
+ * Lazily freed pages (MADV_FREE) that weren't written to since. They are all
+ * that a device has on the lists of file pages.
+ */
+static bool free_lazily_freed(int nid, gfp_t gfp)
+{
+	pg_data_t *pgdat = NODE_DATA(nid);
+
+	if (!node_page_state(pgdat, NR_INACTIVE_FILE) &&
+	    !node_page_state(pgdat, NR_ACTIVE_FILE))
+		return false;
+
+	return device_coherent_shrink(nid, gfp, BATCH,
+				      DEVICE_COHERENT_LAZYFREE);
+}
+
+/* Clean, not mapped, and on swap all the same: read ahead, or left behind */
+static bool isolate_from_swap_cache(struct folio *folio, struct list_head *list)
+{
+	if (!folio_test_swapcache(folio) || folio_mapped(folio) ||
+	    folio_test_dirty(folio) || folio_test_writeback(folio) ||
+	    !folio_isolate_lru(folio))
+		return false;
+	list_add(&folio->lru, list);
+
+	return true;
+}
+
+/*
+ * Nobody knows which pages of a node are in the swap cache, only how many. So
+ * look for them, from where the last one stopped.
+ */
+static bool free_from_swap_cache(struct zone *zone)
+{
+	static unsigned long next_pfn[MAX_NUMNODES];
+	int nid = zone_to_nid(zone), found = 0;
+	unsigned long pfn = READ_ONCE(next_pfn[nid]);
+	unsigned long i;
+	LIST_HEAD(list);
+
+	for (i = 0; i < min(zone->spanned_pages, PFNS_PER_LOOK); i++, pfn++) {
+		struct folio *folio;
+		struct page *page;
+
+		if (!(i % QUEUE_BATCH)) {
+			cond_resched();
+			if (found >= BATCH || fatal_signal_pending(current) ||
+			    !node_page_state(zone->zone_pgdat, NR_SWAPCACHE))
+				break;
+		}
+		if (!zone_spans_pfn(zone, pfn))
+			pfn = zone->zone_start_pfn;
+		page = pfn_to_online_page(pfn);
+		if (!page || page_zone(page) != zone)
+			continue;
+		folio = page_folio(page);
+		if (!folio_test_swapcache(folio) || !folio_try_get(folio))
+			continue;
+		if (page_folio(page) == folio)
+			found += isolate_from_swap_cache(folio, &list);
+		folio_put(folio);
+	}
+	WRITE_ONCE(next_pfn[nid], pfn);
+
+	return reclaim_pages(&list);
+}
+
+static struct page *look(struct device_coherent_request *req)
+{
+	return device_coherent_try_alloc(req->gfp, req->order, req->ac);
+}
+
+/* Free pages on the lists of all CPUs, then another look */
+static struct page *drain_and_look(struct device_coherent_request *req)
+{
+	drain_all_pages(req->zone);
+
+	return look(req);
+}
+
+/*
+ * Collects, until there is a page, what is free but for being freed. A request
+ * that has nowhere else to go (@thorough) also waits for the batches of the
+ * other CPUs, which may hold the last reference to a page.
+ */
+static struct page *collect(struct device_coherent_request *req, bool thorough)
+{
+	int nid = zone_to_nid(req->zone);
+	struct page *page;
+
+	page = drain_and_look(req);
+	if (page)
+		return page;
+
+	if (thorough)
+		lru_add_drain_all();
+	else
+		lru_add_drain();
+	page = drain_and_look(req);
+	if (!page && split_partly_mapped(nid))
+		page = drain_and_look(req);
+	if (!page && free_lazily_freed(nid, req->gfp))
+		page = drain_and_look(req);
+	if (!page && thorough && free_from_swap_cache(req->zone))
+		page = drain_and_look(req);
+
+	return page;
+}
+
+/* -- Making room ----------------------------------------------------------- */
+
+static bool makes_room(int nid)
+{
+	return READ_ONCE(make_room[nid]) != MAKE_ROOM_OFF;
+}
+
+/*
+ * Others displace pages, too, and take what becomes free, so try again as long
+ * as pages leave, within limits.
+ */
+static struct page *make_room_for(struct device_coherent_request *req)
+{
+	int i, nid = zone_to_nid(req->zone);
+	struct page *page = NULL;
+
+	for (i = 0; i < MAX_ROUNDS && !page; i++) {
+		int how = READ_ONCE(make_room[nid]) == MAKE_ROOM_MOVE ?
+			  DEVICE_COHERENT_MOVE : DEVICE_COHERENT_SWAP;
+
+		if (fatal_signal_pending(current) || !makes_room(nid) ||
+		    !device_coherent_shrink(nid, req->gfp,
+					    max(1UL << req->order, BATCH), how))
+			break;
+		page = drain_and_look(req);
+		if (!page && req->order)
+			page = device_coherent_compact(req->gfp, req->order,
+						       req->ac,
+						       COMPACT_PRIO_SYNC_LIGHT);
+	}
+
+	return page;
+}
+
+/* The system node that is nearest to a device that makes room by moving */
+int device_coherent_demotion_node(int nid)
+{
+	int n, best = NUMA_NO_NODE;
+
+	if (READ_ONCE(make_room[nid]) != MAKE_ROOM_MOVE)
+		return NUMA_NO_NODE;
+
+	for_each_node_state(n, N_MEMORY)
+		if (!node_is_device_coherent(n) &&
+		    (best == NUMA_NO_NODE ||
+		     node_distance(nid, n) < node_distance(nid, best)))
+			best = n;
+
+	return best;
+}
+
+static const char * const make_room_names[] = {
+	[MAKE_ROOM_OFF] = "off",
+	[MAKE_ROOM_MOVE] = "move",
+	[MAKE_ROOM_SWAP] = "swap",
+};
+
+static ssize_t make_room_show(struct device *dev,
+			      struct device_attribute *attr, char *buf)
+{
+	int i, len = 0, now = READ_ONCE(make_room[dev->id]);
+
+	for (i = 0; i < ARRAY_SIZE(make_room_names); i++)
+		len += sysfs_emit_at(buf, len, i == now ? "%s[%s]" : "%s%s",
+				     i ? " " : "", make_room_names[i]);
+	len += sysfs_emit_at(buf, len, "\n");
+
+	return len;
+}
+
+static ssize_t make_room_store(struct device *dev,
+			       struct device_attribute *attr,
+			       const char *buf, size_t count)
+{
+	int i = sysfs_match_string(make_room_names, buf);
+
+	if (i < 0)
+		return i;
+	WRITE_ONCE(make_room[dev->id], i);
+	forget_full(dev->id);
+
+	return count;
+}
+DEVICE_ATTR_RW(make_room);
+
+/**
+ * device_coherent_reset_room - begin anew, for a device node that comes or goes
+ * @nid: the node
+ *
+ * Context: Any.
+ */
+void device_coherent_reset_room(int nid)
+{
+	WRITE_ONCE(make_room[nid], MAKE_ROOM_OFF);
+	forget_full(nid);
+}
+
+/* -- A request that finds no free page ------------------------------------- */
+
+/* All that can be done by a request that may sleep */
+static struct page *find_page(struct device_coherent_request *req)
+{
+	bool elsewhere = req->gfp & __GFP_NORETRY;
+	int nid = zone_to_nid(req->zone);
+	struct page *page;
+
+	if (elsewhere && found_full(nid, req->order))
+		return NULL;
+
+	page = collect(req, !elsewhere && (!req->order ||
+					   req->gfp & __GFP_RETRY_MAYFAIL));
+	if (!page && req->order) {
+		page = device_coherent_compact(req->gfp, req->order, req->ac,
+					       COMPACT_PRIO_ASYNC);
+		if (!page && !elsewhere)
+			page = device_coherent_compact(req->gfp, req->order,
+						       req->ac,
+						       COMPACT_PRIO_SYNC_LIGHT);
+	}
+	if (!page && makes_room(nid))
+		page = make_room_for(req);
+	if (!page)
+		note_full(nid, req->order);
+
+	return page;
+}
+
+static void refused(struct zone *zone, gfp_t gfp, unsigned int order)
+{
+	int nid = zone_to_nid(zone);
+
+	mod_node_page_state(NODE_DATA(nid), COHERENT_REFUSED, 1L << order);
+	trace_device_coherent_refused(nid, gfp, order);
+}
+
+/**
+ * device_coherent_alloc_slow - a flagged request that found no free page
+ * @gfp: its mask. Without __GFP_DIRECT_RECLAIM it only looks once more, without
+ *	 regard to cpusets, as atomic requests do. __GFP_NORETRY says that the
+ *	 caller has somewhere else to go: then nothing is tried that makes it
+ *	 wait for others, and for a while after the node was found full nothing
+ *	 at all. __GFP_NOFAIL is refused with a warning: a device can be full.
+ * @order: its order
+ * @ac: what the allocator knows of it
+ *
+ * Context: As @gfp says.
+ * Return: the page, or NULL, which is counted as refused.
+ */
+struct page *device_coherent_alloc_slow(gfp_t gfp, unsigned int order,
+					struct alloc_context *ac)
+{
+	struct zone *zone = zonelist_zone(ac->zonelist->_zonerefs);
+	struct device_coherent_request req = {
+		.gfp = gfp & ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM),
+		.order = order,
+		.ac = ac,
+		.zone = zone,
+	};
+	struct page *page;
+
+	WARN_ONCE(gfp & __GFP_NOFAIL,
+		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
+	if (!zone)
+		return NULL;
+
+	/* The first look may have been bound to the nodes of the task. */
+	ac->preferred_zoneref = ac->zonelist->_zonerefs;
+	page = look(&req);
+	/* In a cpuset without the node nothing would help. */
+	if (!page && gfpflags_allow_blocking(gfp) &&
+	    !(current->flags & PF_MEMALLOC) && cpuset_zone_allowed(zone, gfp))
+		page = find_page(&req);
+	if (!page)
+		refused(zone, gfp, order);
+
+	return page;
+}
