@@ -266,30 +266,33 @@ static struct page *drain_and_look(struct device_coherent_request *req)
 	return look(req);
 }
 
-/*
- * Collects, until there is a page, what is free but for being freed. A request
- * that has nowhere else to go (@thorough) also waits for the batches of the
- * other CPUs, which may hold the last reference to a page.
- */
-static struct page *collect(struct device_coherent_request *req, bool thorough)
+/* Collects, until there is a page, what is free but for being freed. */
+static struct page *collect(struct device_coherent_request *req)
 {
 	int nid = zone_to_nid(req->zone);
 	struct page *page;
 
-	page = drain_and_look(req);
-	if (page)
-		return page;
-
-	if (thorough)
-		lru_add_drain_all();
-	else
-		lru_add_drain();
+	lru_add_drain();
 	page = drain_and_look(req);
 	if (!page && split_partly_mapped(nid))
 		page = drain_and_look(req);
 	if (!page && free_lazily_freed(nid, req->gfp))
 		page = drain_and_look(req);
-	if (!page && thorough && free_from_swap_cache(req->zone))
+
+	return page;
+}
+
+/*
+ * For a request that has nowhere else to go. The batches of other CPUs may hold
+ * the last reference to a page, or keep a huge one from being split.
+ */
+static struct page *collect_thoroughly(struct device_coherent_request *req)
+{
+	struct page *page;
+
+	lru_add_drain_all();
+	page = collect(req);
+	if (!page && free_from_swap_cache(req->zone))
 		page = drain_and_look(req);
 
 	return page;
@@ -404,8 +407,10 @@ static struct page *find_page(struct device_coherent_request *req)
 	if (elsewhere && found_full(nid, req->order))
 		return NULL;
 
-	page = collect(req, !elsewhere && (!req->order ||
-					   req->gfp & __GFP_RETRY_MAYFAIL));
+	page = collect(req);
+	if (!page && !elsewhere &&
+	    (!req->order || req->gfp & __GFP_RETRY_MAYFAIL))
+		page = collect_thoroughly(req);
 	if (!page && req->order) {
 		page = device_coherent_compact(req->gfp, req->order, req->ac,
 					       COMPACT_PRIO_ASYNC);
