@@ -1849,6 +1849,7 @@ void __init device_coherent_numa_init(struct numa_meminfo *mi)
 {
 	static bool done __initdata;
 	u64 start = 0, size;
+	bool found = false;
 	int i;
 
 	if (done) {
@@ -1868,11 +1869,18 @@ void __init device_coherent_numa_init(struct numa_meminfo *mi)
 
 	if (want_specific_purpose && !numa_off && !is_kdump_kernel()) {
 		while (arch_device_coherent_next_sp(&start, &size)) {
+			found = true;
 			claim_specific_purpose(mi, start, size);
 			start += size;
 		}
+		if (!found)
+			refuse("sp", "the firmware marks no memory as specific-purpose");
 	}
+	if (want_specific_purpose && numa_off)
+		refuse("sp", "numa=off");
 
+	if (nr_spare_nodes && numa_off)
+		refuse("spare", "numa=off");
 	for (i = 0; i < nr_spare_nodes && !numa_off; i++)
 		if (create_node("spare") == NUMA_NO_NODE)
 			break;
