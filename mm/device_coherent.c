@@ -184,13 +184,34 @@ EXPORT_SYMBOL_GPL(device_coherent_free_pages);
 /* On while there are device nodes */
 DEFINE_STATIC_KEY_FALSE(device_coherent_key);
 
-static nodemask_t policy_devices(const struct mempolicy *pol)
+/* Every node that is or was a device node */
+static nodemask_t device_ids;
+
+/*
+ * Those of @nodes that name a device. The id of one that has gone means that
+ * device still, and no other, until it is back or system memory has the id
+ * (invariant 2).
+ */
+static nodemask_t named_devices(const nodemask_t *nodes)
 {
-	nodemask_t nodes;
+	nodemask_t devices;
 
-	nodes_and(nodes, pol->nodes, node_states[N_DEVICE_COHERENT]);
+	nodes_andnot(devices, device_ids, node_states[N_MEMORY]);
+	nodes_or(devices, devices, node_states[N_DEVICE_COHERENT]);
+	nodes_and(devices, devices, *nodes);
 
-	return nodes;
+	return devices;
+}
+
+/* Those of @nodes that this task can get memory from now */
+static nodemask_t usable_nodes(const nodemask_t *nodes)
+{
+	nodemask_t usable;
+
+	nodes_and(usable, *nodes, cpuset_current_mems_allowed);
+	nodes_and(usable, usable, node_states[N_MEMORY]);
+
+	return usable;
 }
 
 /*
@@ -198,12 +219,16 @@ static nodemask_t policy_devices(const struct mempolicy *pol)
  * name of a task (page tables, slab, pipes) isn't movable, and the page cache
  * doesn't come here.
  */
-static bool names_devices(const struct mempolicy *pol, gfp_t gfp)
+static bool names_devices(const struct mempolicy *pol, gfp_t gfp,
+			  nodemask_t *devices)
 {
 	const gfp_t user = __GFP_MOVABLE | __GFP_HIGHMEM;
 
-	return pol->mode != MPOL_LOCAL && (gfp & user) == user &&
-	       nodes_intersects(pol->nodes, node_states[N_DEVICE_COHERENT]);
+	if (pol->mode == MPOL_LOCAL || (gfp & user) != user)
+		return false;
+	*devices = named_devices(&pol->nodes);
+
+	return !nodes_empty(*devices);
 }
 
 bool __device_coherent_only(const struct mempolicy *pol)
@@ -252,22 +277,55 @@ static struct folio *alloc_by_policy(gfp_t gfp, unsigned int order,
 							    nid));
 }
 
-/* As by a policy that names the system nodes of @pol and no other */
-static struct folio *alloc_from_system(gfp_t gfp, unsigned int order,
-				       const struct mempolicy *pol,
-				       pgoff_t ilx, int nid)
+static bool interleaves(const struct mempolicy *pol)
 {
+	return pol->mode == MPOL_INTERLEAVE ||
+	       pol->mode == MPOL_WEIGHTED_INTERLEAVE;
+}
+
+/* As by a policy that names the system nodes among @nodes and no other */
+static noinline_for_stack struct folio *
+alloc_from_system(gfp_t gfp, unsigned int order, const struct mempolicy *pol,
+		  const nodemask_t *nodes, pgoff_t ilx, int nid)
+{
+	nodemask_t devices = named_devices(nodes);
 	struct mempolicy system = {
 		.mode = pol->mode,
 		.flags = pol->flags,
 		.home_node = pol->home_node,
 	};
 
-	nodes_andnot(system.nodes, pol->nodes, node_states[N_DEVICE_COHERENT]);
+	nodes_andnot(system.nodes, *nodes, devices);
+	if (nodes_empty(system.nodes))
+		return NULL;
 	if (node_is_device_coherent(system.home_node))
 		system.home_node = NUMA_NO_NODE;
 
 	return alloc_by_policy(gfp, order, &system, ilx, nid);
+}
+
+/**
+ * device_coherent_alloc_system - by a policy, for what no device can hold
+ * @gfp: as for device_coherent_alloc_mpol()
+ * @order: likewise
+ * @pol: likewise
+ * @ilx: likewise
+ * @nid: likewise
+ *
+ * Context: As for device_coherent_alloc_mpol().
+ * Return: a folio of the system nodes that @pol names; NULL if there is none,
+ * or if it names devices alone.
+ */
+struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+					   struct mempolicy *pol, pgoff_t ilx,
+					   int nid)
+{
+	nodemask_t devices;
+
+	if (!names_devices(pol, GFP_HIGHUSER_MOVABLE, &devices))
+		return alloc_by_policy(gfp, order, pol, ilx, nid);
+
+	return alloc_from_system(gfp, order, pol, &pol->nodes, ilx, nid);
 }
 
 /* Some of the policy's nodes are devices, named literally: as the mode says. */
@@ -278,16 +336,15 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 {
 	struct folio *folio = NULL;
 
-	if (pol->mode == MPOL_INTERLEAVE ||
-	    pol->mode == MPOL_WEIGHTED_INTERLEAVE) {
-		if (node_is_device_coherent(nid))
+	if (interleaves(pol)) {
+		if (node_isset(nid, devices))
 			folio = alloc_from_devices(gfp | __GFP_NORETRY, order,
 						   nid, nodemask_of_node(nid));
 		else
 			folio = __folio_alloc_noprof(gfp, order, nid, NULL);
 	} else {
 		/* Nearest first, without effort; then the rest */
-		if (!node_is_device_coherent(nid))
+		if (!node_isset(nid, devices))
 			folio = __folio_alloc_noprof(gfp_without_effort(gfp),
 						     order, nid, system);
 		if (!folio)
@@ -295,35 +352,76 @@ static struct folio *alloc_mixed(gfp_t gfp, unsigned int order,
 						   nid, devices);
 	}
 	if (!folio)
-		folio = alloc_from_system(gfp, order, pol, ilx, nid);
+		folio = alloc_from_system(gfp, order, pol, &pol->nodes, ilx,
+					  nid);
 
 	return folio;
 }
 
+/* Which of @devices, all that can be had of the policy's, has the turn */
+static noinline_for_stack int turn_of(const struct mempolicy *pol, gfp_t gfp,
+				      const nodemask_t *devices, pgoff_t ilx,
+				      int nid)
+{
+	struct mempolicy rest = {
+		.mode = pol->mode,
+		.flags = pol->flags,
+		.home_node = pol->home_node,
+		.nodes = *devices,
+	};
+
+	return device_coherent_policy_nid(&rest, gfp, ilx, nid);
+}
+
 /*
- * From a policy's devices, as far as the task's cpuset has them: those are left
- * in @devices. A policy that names nodes outside of the cpuset and no others
- * means nothing, as everywhere; that happens while the cpuset changes.
+ * From a policy's devices, as far as they are there and the task's cpuset has
+ * them: those are left in @devices.
  */
-static struct folio *alloc_allowed(gfp_t gfp, unsigned int order, int nid,
-				   const struct mempolicy *pol,
+static struct folio *alloc_allowed(gfp_t gfp, unsigned int order,
+				   struct mempolicy *pol, pgoff_t ilx, int nid,
 				   nodemask_t *devices)
 {
 	struct folio *folio;
 	unsigned int cookie;
 
 	do {
+		int start = nid;
+
 		cookie = read_mems_allowed_begin();
-		*devices = policy_devices(pol);
-		nodes_and(*devices, *devices, cpuset_current_mems_allowed);
-		folio = alloc_from_devices(gfp | __GFP_NORETRY, order, nid,
+		*devices = named_devices(&pol->nodes);
+		*devices = usable_nodes(devices);
+		/* Of one device it doesn't matter where the search begins. */
+		if (!nodes_empty(*devices) &&
+		    next_node(first_node(*devices), *devices) < MAX_NUMNODES)
+			start = turn_of(pol, gfp, devices, ilx, nid);
+		folio = alloc_from_devices(gfp | __GFP_NORETRY, order, start,
 					   *devices);
 		/* Nowhere else to go: whatever can be had, but no farther. */
 		if (!folio && pol->mode == MPOL_BIND)
-			folio = alloc_from_devices(gfp, order, nid, *devices);
+			folio = alloc_from_devices(gfp, order, start, *devices);
 	} while (unlikely(!folio && read_mems_allowed_retry(cookie)));
 
 	return folio;
+}
+
+/* None of the policy's devices can be had, full or not there. */
+static struct folio *alloc_instead(gfp_t gfp, unsigned int order,
+				   struct mempolicy *pol, pgoff_t ilx, int nid,
+				   bool full)
+{
+	nodemask_t system;
+
+	if (!full && interleaves(pol)) {
+		nodes_andnot(system, node_states[N_MEMORY],
+			     node_states[N_DEVICE_COHERENT]);
+		system = usable_nodes(&system);
+		if (!nodes_empty(system))
+			return alloc_from_system(gfp, order, pol, &system, ilx,
+						 nid);
+	}
+
+	nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
+	return __folio_alloc_noprof(gfp, order, nid, NULL);
 }
 
 /**
@@ -335,7 +433,9 @@ static struct folio *alloc_allowed(gfp_t gfp, unsigned int order, int nid,
  * @nid: the local node
  *
  * A policy reaches its device nodes when it names no other, or when its mask is
- * literal (MPOL_F_STATIC_NODES); if not, they are passed over.
+ * literal (MPOL_F_STATIC_NODES); if not, they are passed over. While none of
+ * them is there or allowed, it is as if it named the system nodes of the
+ * cpuset, as a literal policy is for any kind of node.
  *
  * Context: As @gfp says; the caller holds what keeps @pol alive.
  * Return: the folio, or NULL.
@@ -347,27 +447,23 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	nodemask_t devices, system;
 	struct folio *folio;
 
-	if (!names_devices(pol, gfp))
+	if (!names_devices(pol, gfp, &devices))
 		return alloc_by_policy(gfp, order, pol, ilx, nid);
 
-	devices = policy_devices(pol);
 	nodes_andnot(system, pol->nodes, devices);
 	if (!nodes_empty(system)) {
 		if (!(pol->flags & MPOL_F_STATIC_NODES))
-			return alloc_from_system(gfp, order, pol, ilx, nid);
+			return alloc_from_system(gfp, order, pol, &pol->nodes,
+						 ilx, nid);
 		nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
 		return alloc_mixed(gfp, order, pol, devices, &system, ilx, nid);
 	}
 
-	/* Of one device it doesn't matter where the search begins. */
-	if (next_node(first_node(devices), devices) < MAX_NUMNODES)
-		nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
-	folio = alloc_allowed(gfp, order, nid, pol, &devices);
+	folio = alloc_allowed(gfp, order, pol, ilx, nid, &devices);
 	if (folio || (pol->mode == MPOL_BIND && !nodes_empty(devices)))
 		return folio;
 
-	nid = device_coherent_policy_nid(pol, gfp, ilx, nid);
-	return __folio_alloc_noprof(gfp, order, nid, NULL);
+	return alloc_instead(gfp, order, pol, ilx, nid, !nodes_empty(devices));
 }
 
 /*
@@ -394,9 +490,11 @@ struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
 
 bool __device_coherent_reaches(const struct mempolicy *pol)
 {
+	nodemask_t devices;
+
 	return __device_coherent_only(pol) ||
 	       ((pol->flags & MPOL_F_STATIC_NODES) &&
-		names_devices(pol, GFP_HIGHUSER_MOVABLE));
+		names_devices(pol, GFP_HIGHUSER_MOVABLE, &devices));
 }
 
 long __device_coherent_put_back(struct list_head *folios)
@@ -416,33 +514,64 @@ long __device_coherent_put_back(struct list_head *folios)
 	return nr;
 }
 
-static void remap_class(nodemask_t *dst, const nodemask_t *src,
-			const nodemask_t *old, const nodemask_t *new,
-			const nodemask_t *class)
-{
-	nodemask_t s, o, n, d;
-
-	nodes_and(s, *src, *class);
-	nodes_and(o, *old, *class);
-	nodes_and(n, *new, *class);
-	if (nodes_empty(s) || nodes_empty(n))
-		return;
-
-	nodes_remap(d, s, o, n);
-	/* What can't be mapped stays itself, allowed or not. */
-	nodes_and(d, d, n);
-	nodes_or(*dst, *dst, d);
-}
-
+/*
+ * Of the nodes that aren't devices, those of @old become those of @new by their
+ * place; all of @new if nothing comes of that, or a mixed mask would be one of
+ * devices alone. A device is an identity (invariant 2): it stays in the policy,
+ * so that it has it again when it comes back, and who allocates looks whether
+ * it is there.
+ */
 void __device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 			     const nodemask_t *old, const nodemask_t *new)
 {
-	nodemask_t system;
+	nodemask_t kept, system, from, to;
 
-	nodes_complement(system, node_states[N_DEVICE_COHERENT]);
+	kept = named_devices(src);
+	nodes_andnot(system, *src, kept);
+	from = named_devices(old);
+	nodes_andnot(from, *old, from);
+	to = named_devices(new);
+	nodes_andnot(to, *new, to);
+
 	nodes_clear(*dst);
-	remap_class(dst, src, old, new, &system);
-	remap_class(dst, src, old, new, &node_states[N_DEVICE_COHERENT]);
+	if (!nodes_empty(system)) {
+		nodes_remap(*dst, system, from, to);
+		/* What can't be mapped stays itself, allowed or not. */
+		nodes_and(*dst, *dst, to);
+		if (nodes_empty(*dst))
+			*dst = to;
+	}
+	nodes_or(*dst, *dst, kept);
+}
+
+/**
+ * device_coherent_cpuset_migrate - what a cpuset that changes moves for a task
+ * @mm: the mm of the task
+ * @from: the nodes it had; changed
+ * @to: the nodes it has now; changed
+ *
+ * System nodes are emptied into system nodes, by their place among these. What
+ * is on a device stays as long as the cpuset has the device, and goes to system
+ * memory when it hasn't: to no other device, and through no other node.
+ *
+ * Context: Process context, sleeps.
+ */
+void device_coherent_cpuset_migrate(struct mm_struct *mm, nodemask_t *from,
+				    nodemask_t *to)
+{
+	nodemask_t devices = named_devices(from), gone;
+
+	nodes_andnot(gone, devices, *to);
+	nodes_andnot(*from, *from, devices);
+	devices = named_devices(to);
+	nodes_andnot(*to, *to, devices);
+	if (nodes_empty(*to))
+		return;
+
+	if (!nodes_empty(*from))
+		do_migrate_pages(mm, from, to, MPOL_MF_MOVE_ALL);
+	if (!nodes_empty(gone))
+		do_migrate_pages(mm, &gone, to, MPOL_MF_MOVE_ALL);
 }
 
 bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
@@ -487,8 +616,8 @@ vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
 
 	pol = get_vma_policy(vma, address, 0, &ilx);
 	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
-		folio = alloc_allowed(GFP_HIGHUSER_MOVABLE, 0,
-				      first_node(pol->nodes), pol, &devices);
+		folio = alloc_allowed(GFP_HIGHUSER_MOVABLE, 0, pol, ilx,
+				      first_node(pol->nodes), &devices);
 		if (folio)
 			folio_put(folio);
 		if (!folio && !nodes_empty(devices))
@@ -820,6 +949,7 @@ static void set_device_node(int nid)
 		return;
 
 	device_coherent_reset_room(nid);
+	node_set(nid, device_ids);
 	node_set_state(nid, N_DEVICE_COHERENT);
 	static_branch_inc(&device_coherent_key);
 }
@@ -1720,6 +1850,7 @@ void __init device_coherent_numa_init(struct numa_meminfo *mi)
 {
 	static bool done __initdata;
 	u64 start = 0, size;
+	bool found = false;
 	int i;
 
 	if (done) {
@@ -1739,11 +1870,18 @@ void __init device_coherent_numa_init(struct numa_meminfo *mi)
 
 	if (want_specific_purpose && !numa_off && !is_kdump_kernel()) {
 		while (arch_device_coherent_next_sp(&start, &size)) {
+			found = true;
 			claim_specific_purpose(mi, start, size);
 			start += size;
 		}
+		if (!found)
+			refuse("sp", "the firmware marks no memory as specific-purpose");
 	}
+	if (want_specific_purpose && numa_off)
+		refuse("sp", "numa=off");
 
+	if (nr_spare_nodes && numa_off)
+		refuse("spare", "numa=off");
 	for (i = 0; i < nr_spare_nodes && !numa_off; i++)
 		if (create_node("spare") == NUMA_NO_NODE)
 			break;

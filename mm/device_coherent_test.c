@@ -20,6 +20,7 @@
 #include <linux/kstrtox.h>
 #include <linux/list.h>
 #include <linux/log2.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -94,6 +95,17 @@ static int cmd_add(u64 *arg, int nr)
 static int cmd_remove(u64 *arg, int nr)
 {
 	return device_coherent_remove(arg[0], arg[1], arg[2]);
+}
+
+/* Memory of the system's, on a node that isn't a device's */
+static int cmd_plug(u64 *arg, int nr)
+{
+	return add_memory(arg[0], arg[1], arg[2], MHP_NONE);
+}
+
+static int cmd_unplug(u64 *arg, int nr)
+{
+	return offline_and_remove_memory(arg[0], arg[1]);
 }
 
 /* NID ORDER COUNT [KIND]: 0 GFP_KERNEL, 1 movable, 2 atomic */
@@ -366,6 +378,8 @@ static const struct command {
 } commands[] = {
 	{ "add",	3, cmd_add },
 	{ "remove",	3, cmd_remove },
+	{ "plug",	3, cmd_plug },
+	{ "unplug",	2, cmd_unplug },
 	{ "alloc",	3, cmd_alloc },
 	{ "fill",	1, cmd_fill },
 	{ "raw",	4, cmd_raw },

@@ -311,6 +311,9 @@ static inline void device_coherent_check_new_page(struct page *page, gfp_t gfp)
 struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 					 struct mempolicy *pol, pgoff_t ilx,
 					 int nid);
+struct folio *device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+					   struct mempolicy *pol, pgoff_t ilx,
+					   int nid);
 int device_coherent_policy_nid(struct mempolicy *pol, gfp_t gfp, pgoff_t ilx,
 			       int nid);
 bool __device_coherent_only(const struct mempolicy *pol);
@@ -321,6 +324,8 @@ struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
 bool __device_coherent_reaches(const struct mempolicy *pol);
 void __device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 			     const nodemask_t *old, const nodemask_t *new);
+void device_coherent_cpuset_migrate(struct mm_struct *mm, nodemask_t *from,
+				    nodemask_t *to);
 bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp);
 long __device_coherent_put_back(struct list_head *folios);
 vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
@@ -331,6 +336,20 @@ device_coherent_alloc_mpol(gfp_t gfp, unsigned int order, struct mempolicy *pol,
 			   pgoff_t ilx, int nid)
 {
 	return NULL;
+}
+
+static inline struct folio *
+device_coherent_alloc_system(gfp_t gfp, unsigned int order,
+			     struct mempolicy *pol, pgoff_t ilx, int nid)
+{
+	return NULL;
+}
+
+static inline void device_coherent_cpuset_migrate(struct mm_struct *mm,
+						  nodemask_t *from,
+						  nodemask_t *to)
+{
+	do_migrate_pages(mm, from, to, MPOL_MF_MOVE_ALL);
 }
 
 static inline struct folio *device_coherent_stay(struct folio *src, gfp_t gfp,
@@ -359,6 +378,28 @@ static inline void device_coherent_mark(struct mempolicy *pol,
 
 	if (nodes_intersects(*nodes, node_states[N_DEVICE_COHERENT]))
 		pol->flags |= MPOL_F_DEVICE_COHERENT;
+#endif
+}
+
+/*
+ * The policy is about to get @nodes, which is what the cpuset leaves of @named.
+ * A mixed mask doesn't ask for devices (invariant 1), not even if they are all
+ * that is left of it; a literal one does, and a relative one has none.
+ */
+static inline void device_coherent_set(struct mempolicy *pol,
+				       const nodemask_t *named,
+				       nodemask_t *nodes)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	const unsigned int flags = MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES;
+	nodemask_t system;
+
+	nodes_andnot(system, node_states[N_MEMORY],
+		     node_states[N_DEVICE_COHERENT]);
+	if (!(pol->flags & flags) && nodes_intersects(*named, system) &&
+	    !nodes_intersects(*nodes, system))
+		nodes_clear(*nodes);
+	device_coherent_mark(pol, nodes);
 #endif
 }
 
@@ -391,6 +432,28 @@ static inline bool device_coherent_reaches(const struct mempolicy *pol)
 		return __device_coherent_reaches(pol);
 #endif
 	return false;
+}
+
+/* Does the policy name nothing but device nodes? */
+static inline bool device_coherent_only(const struct mempolicy *pol)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (device_coherent_active())
+		return __device_coherent_only(pol);
+#endif
+	return false;
+}
+
+/* Moved by a policy that may name a device, which can't hold this folio */
+static inline bool device_coherent_barred(const struct mempolicy *pol,
+					  const struct folio *folio)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	return device_coherent_policy(pol) &&
+	       !__device_coherent_can_hold(folio);
+#else
+	return false;
+#endif
 }
 
 /*
@@ -505,7 +568,7 @@ static inline bool device_coherent_no_system(const nodemask_t *nodes)
 
 /*
  * nodes_remap() for a policy whose cpuset changes: a system node becomes a
- * system node, a device node a device node.
+ * system node, a device stays what it is.
  */
 static inline void device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 					 const nodemask_t *old,
@@ -518,19 +581,6 @@ static inline void device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 	}
 #endif
 	nodes_remap(*dst, *src, *old, *new);
-}
-
-/* What a cpuset that changes moves for its tasks, likewise */
-static inline void device_coherent_cpuset_masks(nodemask_t *from,
-						nodemask_t *to)
-{
-#ifdef CONFIG_ZONE_DEVICE_COHERENT
-	nodemask_t stay;
-
-	nodes_and(stay, *to, node_states[N_DEVICE_COHERENT]);
-	nodes_andnot(*from, *from, stay);
-	device_coherent_exclude(to);
-#endif
 }
 
 /* A huge page is made of one device's pages, or of system pages. */

@@ -34,6 +34,7 @@ BOOTS=(
 	"carve_outs_of_one_node;128M@0x10000000:5,131072K@384M:5,distance:80,node:1;1:128/40 5:256/80;"
 	"specific_purpose;sp;1:128/40;memmap=128M%0x20000000-1+0xefffffff"
 	"specific_purpose_in_node_0;sp;3:128/20;memmap=128M%0x10000000-1+0xefffffff"
+	"specific_purpose_none;sp;;"
 	"memmap_on_device;node:1,memmap:device;1:126/40;memory_hotplug.memmap_on_memory=1"
 	"memmap_on_large_device;node:1,memmap:device;1:1008/40;GIB"
 	"memmap_on_device_off;node:1,memmap:device,spare:2;1:128/40;"
@@ -43,7 +44,7 @@ BOOTS=(
 	"bad_number;99999999999999999999@256M;;"
 	"no_value;;;"
 	"too_many;128M@1T,128M@2T,128M@3T,128M@4T,128M@5T,128M@6T,128M@7T,128M@8T,128M@9T,128M@10T,128M@11T,128M@12T,128M@13T,128M@14T,128M@15T,128M@16T,128M@256M;;"
-	"numa_off;node:1,128M@256M;;numa=off"
+	"numa_off;node:1,128M@256M,sp,spare:1;;numa=off"
 	"node_with_cpu;node:1,node:2;2:128/40;CPU"
 )
 
@@ -55,6 +56,7 @@ SAID=(
 	"two_nodes;partial_block;'node:2': [0-9]+ KB outside whole memory blocks of 128 MB stay unused"
 	"carve_out;address;node 3: 128 MB at .mem 0x0*10000000-0x0*17ffffff"
 	"memmap_on_device_off;why;page structures go to system memory; boot with"
+	"specific_purpose_none;why;'sp' refused: the firmware marks no memory as specific-purpose"
 	"bad_words;node_0;'node:0' $NUMBER"
 	"bad_words;node_too_large;'node:99' $NUMBER"
 	"bad_words;node_garbage;'node:x' $NUMBER"
@@ -85,6 +87,8 @@ SAID=(
 	"too_many;why;'128M@256M' refused: more than 16"
 	"numa_off;node;'node:1' refused: numa=off"
 	"numa_off;range;'128M@256M' refused: numa=off"
+	"numa_off;specific_purpose;'sp' refused: numa=off"
+	"numa_off;spare;'spare' refused: numa=off"
 	"node_with_cpu;why;'node:1' refused: node 1 has CPUs"
 )
 

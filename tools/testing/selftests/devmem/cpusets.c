@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Invariant 1, asked for, or not at all: a cpuset whose nodes change never puts
- * a policy, or pages, onto a device that they did not name. Policies of system
- * nodes go to system nodes, those of a device to the other device or to none;
- * what loses its device moves to system memory, with its content (invariant 5).
- * In cgroup v2 and v1, for the policy of a task and of a mapping.
+ * Invariants 1 and 2, asked for, or not at all, and that device, or none: a
+ * cpuset or a machine whose nodes change never puts a policy, or pages, onto a
+ * device that they did not name. Policies of system nodes go to system nodes; a
+ * policy that loses its device has it again when it comes back, and system
+ * memory in between. What loses its device moves to system memory, with its
+ * content (invariant 5). In cgroup v2 and v1, and without; for the policy of a
+ * task, of a mapping and of shared memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
- * --no-register, DEVMEM_NODES=2,3), where nodes are mapped by their place in
+ * --no-register, DEVMEM_NODES=2,3,4), where nodes are mapped by their place in
  * the mask.
  *
- * Wants two system nodes and two device nodes; see "plan".
+ * Wants two system nodes and three device nodes, one id without memory
+ * (device_coherent=...,spare:1) and memory for it (memmap=128M$512M); see
+ * "plan".
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -40,9 +47,17 @@
 #define S1	2
 #define D1	4
 #define D2	8
+#define D3	16
+#define NR	5
+#define SYSTEM	(S0 | S1)
+#define DEVICES	(D1 | D2 | D3)
+
+/* Of the memory that spare nodes get */
+#define SPARE_START	0x20000000UL
+#define SPARE_SIZE	0x8000000UL
 
 struct place {
-	int id[4];		/* of S0, S1, D1, D2 */
+	int id[NR];		/* of S0, S1, D1, D2, D3 */
 	const char *root;	/* of the hierarchy */
 	char dir[64];		/* the cpuset */
 };
@@ -73,7 +88,7 @@ static const char *list(const int *id, int set, char *text)
 	int i, n = 0;
 
 	text[0] = '\0';
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < NR; i++)
 		if (set & 1 << i)
 			n += sprintf(text + n, "%s%d", n ? "," : "", id[i]);
 
@@ -85,7 +100,7 @@ static unsigned long mask(const int *id, int set)
 	unsigned long bits = 0;
 	int i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < NR; i++)
 		if (set & 1 << i)
 			bits |= 1UL << id[i];
 
@@ -106,7 +121,7 @@ static int nodes_of(const int *id, char *p, size_t size, long *count)
 	int i, set = 0;
 
 	where(p, size, all);
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < NR; i++) {
 		if (count)
 			count[i] = all[id[i]];
 		if (all[id[i]])
@@ -135,18 +150,30 @@ static bool make_cpuset(const char *dir, const int *id, bool v1)
 	return !put_mems(dir, id, S0 | S1);
 }
 
+/* Return: NULL, or what is missing */
+static const char *find(int *id)
+{
+	int dev[MAX_NODES], sys[MAX_NODES];
+
+	if (device_nodes(dev) < 3 || system_nodes(sys) < 2 || getuid())
+		return "needs root, two system nodes and three device nodes";
+	id[0] = sys[0];
+	id[1] = sys[1];
+	id[2] = dev[0];
+	id[3] = dev[1];
+	id[4] = dev[2];
+
+	return NULL;
+}
+
 /* Into a cpuset. Return: NULL, or what is missing */
 static const char *enter(struct place *place, bool v1)
 {
-	int dev[MAX_NODES], sys[MAX_NODES], i, rc;
+	const char *missing = find(place->id);
+	int i, rc;
 
-	if (device_nodes(dev) < 2 || system_nodes(sys) < 2 || getuid())
-		return "needs root, two system nodes and two device nodes";
-	place->id[0] = sys[0];
-	place->id[1] = sys[1];
-	place->id[2] = dev[0];
-	place->id[3] = dev[1];
-
+	if (missing)
+		return missing;
 	place->root = v1 ? V1_ROOT : "/sys/fs/cgroup";
 	mkdir(V1_ROOT, 0755);
 	/* It takes a moment until the other hierarchy lets the controller go. */
@@ -258,31 +285,51 @@ static const struct rebinding {
 	int before, after;		/* the cpuset's */
 	int at_first, then, again;	/* where new pages go */
 } rebindings[] = {
-	/* What is remapped stays in its class, */
+	/* What is remapped is a system node and becomes a system node, */
 	{ "bind to the second system node", MPOL_BIND, S1,
 	  S0 | S1, S0 | D1, S1, S0, S0 },
 	{ "bind to the first system node", MPOL_BIND, S0,
 	  S0 | S1, S1 | D1, S0, S1, S0 },
+	/* a device stays what it is: gone, and back again. */
 	{ "bind to a device", MPOL_BIND, D1,
-	  S0 | D1, S0 | D2, D1, D2, D1 },
+	  S0 | D1, S0 | D2, D1, S0, D1 },
 	{ "bind to a device and another is added", MPOL_BIND, D2,
-	  S0 | D2, S0 | D1 | D2, D2, D1, D2 },
+	  S0 | D2, S0 | D1 | D2, D2, D2, D2 },
+	{ "bind to a device and the one before it goes", MPOL_BIND, D2,
+	  S0 | D1 | D2, S0 | D2 | D3, D2, D2, D2 },
+	{ "bind to a device in the place of another", MPOL_BIND, D3,
+	  S0 | D2 | D3, S0 | D1 | D3, D3, D3, D3 },
+	{ "bind to two devices", MPOL_BIND, D1 | D2,
+	  S0 | D1 | D2, S0 | D2 | D3, D1, D2, D1 },
 	{ "interleave over system nodes", MPOL_INTERLEAVE, S0 | S1,
 	  S0 | S1, S0 | D1, S0 | S1, S0, S0 },
 	{ "interleave over devices", MPOL_INTERLEAVE, D1 | D2,
-	  S0 | D1 | D2, S0 | D1, D1 | D2, D1, D1 },
+	  S0 | D1 | D2, S0 | D1, D1 | D2, D1, D1 | D2 },
+	{ "interleave over devices, one of them exchanged", MPOL_INTERLEAVE,
+	  D1 | D2, S0 | D1 | D2, S0 | D2 | D3, D1 | D2, D2, D1 | D2 },
+	{ "interleave over three devices", MPOL_INTERLEAVE, D1 | D2 | D3,
+	  S0 | D1 | D2 | D3, S0 | D1 | D3, D1 | D2 | D3, D1 | D3,
+	  D1 | D2 | D3 },
 	{ "weighted interleave", MPOL_WEIGHTED_INTERLEAVE, D1 | D2,
-	  S0 | D1 | D2, S1 | D2, D1 | D2, D2, D1 },
+	  S0 | D1 | D2, S1 | D2, D1 | D2, D2, D1 | D2 },
+	{ "weighted interleave, one of them exchanged",
+	  MPOL_WEIGHTED_INTERLEAVE, D2 | D3,
+	  S0 | D2 | D3, S0 | D1 | D3, D2 | D3, D3, D2 | D3 },
 	/* in a mixed mask as well, whose devices are passed over. */
 	{ "bind to a mixed mask", MPOL_BIND, S0 | D1,
 	  S0 | D1, S1 | D2, S0, S1, S0 },
 	{ "interleave over a mixed mask", MPOL_INTERLEAVE, S0 | D1,
 	  S0 | D1, S1 | D2, S0, S1, S0 },
-	/* No device is left: system memory, also when it returns. */
+	{ "bind to a mixed mask, whose system node goes", MPOL_BIND, S1 | D1,
+	  S0 | S1 | D1, S0 | D1, S1, S0, S0 },
+	/* No device is left: system memory until it returns. */
 	{ "bind to a device that goes", MPOL_BIND, D1,
-	  S0 | D1, S0, D1, S0, S0 },
+	  S0 | D1, S0, D1, S0, D1 },
 	{ "interleave over devices that go", MPOL_INTERLEAVE, D1 | D2,
-	  S0 | D1 | D2, S0 | S1, D1 | D2, S0 | S1, S0 },
+	  S0 | D1 | D2, S0 | S1, D1 | D2, S0 | S1, D1 | D2 },
+	{ "weighted interleave over devices that go",
+	  MPOL_WEIGHTED_INTERLEAVE, D1 | D2,
+	  S0 | D1 | D2, S0 | S1 | D3, D1 | D2, S0 | S1, D1 | D2 },
 	/* A literal mask names what it names, when it can. */
 	{ "static bind", MPOL_BIND | MPOL_F_STATIC_NODES, D1,
 	  S0 | D1, S0 | D2, D1, S0, D1 },
@@ -297,8 +344,12 @@ static const struct rebinding {
 	/* Preferring policies aren't remapped by anybody. */
 	{ "prefer a device", MPOL_PREFERRED, D1,
 	  S0 | D1, S0 | D2, D1, S0, D1 },
+	{ "prefer a device and the one before it goes", MPOL_PREFERRED, D2,
+	  S0 | D1 | D2, S0 | D2 | D3, D2, D2, D2 },
 	{ "prefer devices", MPOL_PREFERRED_MANY, D1 | D2,
 	  S0 | D1 | D2, S0, D1, S0, D1 },
+	{ "prefer devices, one of them exchanged", MPOL_PREFERRED_MANY, D1 | D2,
+	  S0 | D1 | D2, S0 | D2 | D3, D1, D2, D1 },
 	{ "static prefer a device", MPOL_PREFERRED | MPOL_F_STATIC_NODES, D1,
 	  S0 | D1, S0 | D2, D1, S0, D1 },
 	{ "local", MPOL_LOCAL, 0,
@@ -338,7 +389,7 @@ static void rebind(struct __test_metadata *_metadata, const char *dir,
 		}
 		EXPECT_EQ(0, nodes_of(id, p, SIZE, NULL) & ~r->after);
 		EXPECT_EQ(0, nodes_of(id, p, SIZE, NULL) & ~r->at_first &
-			     (D1 | D2));
+			     DEVICES);
 	} else {
 		EXPECT_EQ(seen[0], nodes_of(id, p, SIZE, NULL));
 	}
@@ -397,6 +448,458 @@ TEST_F(cpuset, relative)
 		EXPECT_EQ(S1, new_pages(self->place.id, q + SIZE));
 	}
 	munmap(p, 6 * SIZE);
+}
+
+/* What is left of the devices of a policy has the pages by turns. */
+TEST_F(cpuset, the_rest_have_equal_shares)
+{
+	const int modes[] = { MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE };
+	const int *id = self->place.id;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		char *p = map_anon(SIZE);
+		long count[NR];
+
+		ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | DEVICES));
+		ASSERT_EQ(0, mbind_nodes(p, SIZE, modes[i], mask(id, DEVICES),
+					 0));
+		ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D2 | D3));
+		fill_pages(p, SIZE, 1);
+		nodes_of(id, p, SIZE, count);
+		EXPECT_EQ(PAGES / 2, count[3]);
+		EXPECT_EQ(PAGES / 2, count[4]);
+		munmap(p, SIZE);
+	}
+}
+
+/* What was named is what is reported, there or not. */
+TEST_F(cpuset, reported)
+{
+	const int *id = self->place.id;
+	char *p = map_anon(SIZE);
+	unsigned long got;
+
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D1 | D2));
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, mask(id, D1 | D2), 0));
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D2 | D3));
+	EXPECT_EQ(MPOL_BIND, policy_at(p, &got));
+	EXPECT_EQ(mask(id, D1 | D2), got);
+	munmap(p, SIZE);
+}
+
+/* A forked child has the policy of its parent, with the same devices. */
+TEST_F(cpuset, inherited)
+{
+	const int *id = self->place.id;
+	char *p = map_anon(2 * SIZE);
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D1 | D2));
+	ASSERT_EQ(0, set_policy(MPOL_BIND, mask(id, D2)));
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, mask(id, D1), 0));
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D2 | D3));
+	pid = fork();
+	if (!pid) {
+		if (new_pages(id, p) != S0 || new_pages(id, p + SIZE) != D2)
+			_exit(1);
+		madvise(p, 2 * SIZE, MADV_DONTNEED);
+		if (put_mems(self->place.dir, id, S0 | D1 | D3))
+			_exit(2);
+		_exit(new_pages(id, p) != D1 ||
+		      new_pages(id, p + SIZE) != S0 ? 3 : 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	set_policy(MPOL_DEFAULT, 0);
+	munmap(p, 2 * SIZE);
+}
+
+/*
+ * A mask that isn't literal and names a system node doesn't ask for devices,
+ * not even when the cpuset has none of the system nodes that it names.
+ */
+TEST_F(cpuset, mixed_mask_with_a_device_left)
+{
+	const int modes[] = { MPOL_BIND, MPOL_PREFERRED, MPOL_PREFERRED_MANY,
+			      MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE };
+	const unsigned long mixed = mask(self->place.id, S1 | D1);
+	const int *id = self->place.id;
+	unsigned int i;
+
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D1));
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		char *p = map_anon(SIZE);
+
+		EXPECT_EQ(-1, mbind_nodes(p, SIZE, modes[i], mixed, 0));
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(-1, set_policy(modes[i], mixed));
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(S0, new_pages(id, p));
+		munmap(p, SIZE);
+		/* Control: a literal one does. */
+		p = map_anon(SIZE);
+		EXPECT_EQ(0, mbind_nodes(p, SIZE,
+					 modes[i] | MPOL_F_STATIC_NODES, mixed,
+					 0));
+		EXPECT_EQ(D1, new_pages(id, p));
+		munmap(p, SIZE);
+	}
+}
+
+/* -- Nodes that go and come back --------------------------------------------- */
+
+/* The range of a node, from its memory blocks */
+static bool node_range(int nid, unsigned long *start, unsigned long *size)
+{
+	unsigned long block = 0, first = -1UL, n = 0;
+	char path[64], text[32] = "";
+	struct dirent *de;
+	FILE *f;
+	DIR *dir;
+
+	f = fopen("/sys/devices/system/memory/block_size_bytes", "r");
+	if (f && fgets(text, sizeof(text), f))
+		block = strtoul(text, NULL, 16);
+	if (f)
+		fclose(f);
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", nid);
+	dir = opendir(path);
+	while (dir && (de = readdir(dir))) {
+		unsigned long i;
+
+		if (sscanf(de->d_name, "memory%lu", &i) != 1)
+			continue;
+		first = i < first ? i : first;
+		n++;
+	}
+	if (dir)
+		closedir(dir);
+	*start = first * block;
+	*size = n * block;
+
+	return n;
+}
+
+/* All blocks of a node. Return: whether it was done */
+static bool set_blocks(int nid, const char *state)
+{
+	char command[256];
+	int i;
+
+	snprintf(command, sizeof(command),
+		 "for b in /sys/devices/system/node/node%d/memory[0-9]*; do\n"
+		 "[ $(cat $b/state) = %.*s ] || echo %s >$b/state || exit 1\n"
+		 "done 2>/dev/null", nid, (int)strcspn(state, "_"), state,
+		 state);
+	for (i = 0; i < 50; i++) {
+		if (!system(command))
+			return true;
+		usleep(20000);
+	}
+
+	return false;
+}
+
+static bool set_nodes(const int *id, int set, const char *state)
+{
+	bool done = true;
+	int i;
+
+	for (i = 0; i < NR; i++)
+		if (set & 1 << i)
+			done = done && set_blocks(id[i], state);
+
+	return done;
+}
+
+static const struct {
+	int mode;
+	int nodes;
+} policies[] = {
+	{ MPOL_BIND, D1 },
+	{ MPOL_BIND, D2 },
+	{ MPOL_BIND, D2 | D3 },
+	{ MPOL_PREFERRED, D2 },
+	{ MPOL_PREFERRED_MANY, D1 | D3 },
+	{ MPOL_INTERLEAVE, D1 | D2 },
+	{ MPOL_INTERLEAVE, D1 | D2 | D3 },
+	{ MPOL_WEIGHTED_INTERLEAVE, D2 | D3 },
+	{ MPOL_BIND | MPOL_F_STATIC_NODES, D2 },
+	{ MPOL_PREFERRED | MPOL_F_STATIC_NODES, D3 },
+	{ MPOL_INTERLEAVE | MPOL_F_STATIC_NODES, D1 | D3 },
+	{ MPOL_INTERLEAVE | MPOL_F_STATIC_NODES, S0 | D2 },
+	{ MPOL_BIND, S1 | D1 },
+	{ MPOL_INTERLEAVE, S0 | S1 | D2 },
+};
+
+/* Where the pages of a policy are while some devices aren't there */
+static int expected(int mode, int nodes, int gone)
+{
+	const bool literal = mode & MPOL_F_STATIC_NODES;
+	int left = nodes & ~gone & DEVICES, system = nodes & SYSTEM;
+	bool interleaves;
+
+	mode &= ~MPOL_F_STATIC_NODES;
+	interleaves = mode == MPOL_INTERLEAVE ||
+		      mode == MPOL_WEIGHTED_INTERLEAVE;
+	if (system)
+		left = literal ? left | system : system;
+	if (!left)
+		left = SYSTEM;
+
+	return interleaves ? left : left & -left;
+}
+
+/* What an absent device was preferred to is nearest to it: either is right. */
+static int either(int mode, int set)
+{
+	if ((mode & ~MPOL_F_STATIC_NODES) == MPOL_PREFERRED && set == S1)
+		return S0;
+
+	return set;
+}
+
+/* A task with a policy of its own, which is told when to take pages */
+struct taker {
+	pid_t pid;
+	int tell, hear;
+};
+
+static void start_taker(struct taker *t, const int *id, int mode, int nodes)
+{
+	int down[2] = { -1, -1 }, up[2] = { -1, -1 };
+
+	if (pipe(down) || pipe(up))
+		ksft_exit_fail_msg("no pipe\n");
+	t->pid = fork();
+	if (!t->pid) {
+		char set;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(down[1]);
+		if (set_policy(mode, mask(id, nodes)))
+			_exit(1);
+		while (read(down[0], &set, 1) == 1) {
+			char *p = map_anon(SIZE);
+
+			set = new_pages(id, p);
+			munmap(p, SIZE);
+			if (write(up[1], &set, 1) != 1)
+				break;
+		}
+		_exit(0);
+	}
+	close(down[0]);
+	close(up[1]);
+	t->tell = down[1];
+	t->hear = up[0];
+}
+
+/* Return: the nodes of the pages it took; -1: it is dead */
+static int take(const struct taker *t)
+{
+	char set = 0;
+
+	if (write(t->tell, &set, 1) != 1 || read(t->hear, &set, 1) != 1)
+		return -1;
+
+	return set;
+}
+
+static void end_taker(const struct taker *t)
+{
+	close(t->tell);
+	close(t->hear);
+	/* Others that were forked later have the pipe open. */
+	kill(t->pid, SIGKILL);
+	waitpid(t->pid, NULL, 0);
+}
+
+/* The same policy of a task, of a mapping and of shared memory */
+struct holders {
+	struct taker task;
+	char *own, *shared;
+};
+
+FIXTURE(root)
+{
+	int id[NR];
+	struct holders h[ARRAY_SIZE(policies)];
+};
+
+FIXTURE_SETUP(root)
+{
+	const char *missing = find(self->id);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+FIXTURE_TEARDOWN(root)
+{
+	unsigned int i;
+
+	EXPECT_TRUE(set_nodes(self->id, DEVICES, "online"));
+	for (i = 0; i < ARRAY_SIZE(policies); i++)
+		if (self->h[i].task.pid)
+			end_taker(&self->h[i].task);
+}
+
+static void hold(struct __test_metadata *_metadata, const int *id,
+		 struct holders *h)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(policies); i++) {
+		const unsigned long nodes = mask(id, policies[i].nodes);
+		const int mode = policies[i].mode;
+
+		h[i].own = map_anon(SIZE);
+		h[i].shared = map_pages(SIZE, MAP_SHARED | MAP_ANONYMOUS, -1);
+		ASSERT_EQ(0, mbind_nodes(h[i].own, SIZE, mode, nodes, 0));
+		ASSERT_EQ(0, mbind_nodes(h[i].shared, SIZE, mode, nodes, 0));
+		start_taker(&h[i].task, id, mode, policies[i].nodes);
+	}
+}
+
+static void expect_places(struct __test_metadata *_metadata, const int *id,
+			  struct holders *h, int gone)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(policies); i++) {
+		const int mode = policies[i].mode;
+		int wanted = expected(mode, policies[i].nodes, gone);
+		int task, own, shared;
+		unsigned long got;
+
+		task = either(mode, take(&h[i].task));
+		madvise(h[i].own, SIZE, MADV_DONTNEED);
+		own = either(mode, new_pages(id, h[i].own));
+		madvise(h[i].shared, SIZE, MADV_REMOVE);
+		shared = either(mode, new_pages(id, h[i].shared));
+		if (task != wanted || own != wanted || shared != wanted)
+			TH_LOG("mode %#x of %#x without %#x", mode,
+			       policies[i].nodes, gone);
+		EXPECT_EQ(wanted, task);
+		EXPECT_EQ(wanted, own);
+		EXPECT_EQ(wanted, shared);
+		EXPECT_EQ(mode, policy_at(h[i].own, &got));
+		if (!(mode & MPOL_F_STATIC_NODES))
+			EXPECT_EQ(mask(id, policies[i].nodes), got);
+	}
+}
+
+/* The memory of devices goes offline and comes back. */
+TEST_F_TIMEOUT(root, offline, PATIENCE)
+{
+	const int gone[] = { D1, D2, D1 | D2, DEVICES };
+	unsigned int i;
+
+	hold(_metadata, self->id, self->h);
+	expect_places(_metadata, self->id, self->h, 0);
+	for (i = 0; i < ARRAY_SIZE(gone); i++) {
+		ASSERT_TRUE(set_nodes(self->id, gone[i], "offline"));
+		expect_places(_metadata, self->id, self->h, gone[i]);
+		ASSERT_TRUE(set_nodes(self->id, gone[i], "online"));
+		expect_places(_metadata, self->id, self->h, 0);
+	}
+}
+
+/* A node appears in front of those that were there. */
+TEST_F_TIMEOUT(root, appears, PATIENCE)
+{
+	const int *id = self->id;
+	char *p = map_anon(2 * SIZE), *q = map_anon(2 * SIZE);
+	struct taker t;
+
+	ASSERT_TRUE(set_nodes(id, D1, "offline"));
+	ASSERT_EQ(0, mbind_nodes(p, 2 * SIZE, MPOL_BIND, mask(id, D2), 0));
+	ASSERT_EQ(0, mbind_nodes(q, 2 * SIZE, MPOL_INTERLEAVE,
+				 mask(id, D2 | D3), 0));
+	start_taker(&t, id, MPOL_BIND, D3);
+	EXPECT_EQ(D2, new_pages(id, p));
+	EXPECT_EQ(D2 | D3, new_pages(id, q));
+	EXPECT_EQ(D3, take(&t));
+	ASSERT_TRUE(set_nodes(id, D1, "online"));
+	EXPECT_EQ(D2, new_pages(id, p + SIZE));
+	EXPECT_EQ(D2 | D3, new_pages(id, q + SIZE));
+	EXPECT_EQ(D3, take(&t));
+	end_taker(&t);
+}
+
+/* A driver takes a device away as a whole, and adds it again. */
+TEST_F_TIMEOUT(root, removed_and_added, PATIENCE)
+{
+	unsigned long start, size;
+	int d2 = self->id[3];
+
+	if (testmod_load())
+		SKIP(return, "no module device_coherent_test");
+	ASSERT_TRUE(node_range(d2, &start, &size));
+	hold(_metadata, self->id, self->h);
+	ASSERT_EQ(0, testmod("remove %d %#lx %#lx", d2, start, size));
+	expect_places(_metadata, self->id, self->h, D2);
+	ASSERT_TRUE(set_nodes(self->id, D1, "offline"));
+	expect_places(_metadata, self->id, self->h, D1 | D2);
+	ASSERT_EQ(0, testmod("add %d %#lx %#lx", d2, start, size));
+	expect_places(_metadata, self->id, self->h, D1);
+	ASSERT_TRUE(set_nodes(self->id, D1, "online"));
+	expect_places(_metadata, self->id, self->h, 0);
+}
+
+/* The same while the cpuset changes as well */
+TEST_F_TIMEOUT(cpuset, removed_and_added, PATIENCE)
+{
+	const int *id = self->place.id;
+	char *p = map_anon(3 * SIZE), *q = map_anon(3 * SIZE);
+	unsigned long start, size;
+
+	if (testmod_load())
+		SKIP(return, "no module device_coherent_test");
+	ASSERT_TRUE(node_range(id[3], &start, &size));
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | S1 | D2 | D3));
+	ASSERT_EQ(0, mbind_nodes(p, 3 * SIZE, MPOL_BIND, mask(id, D2), 0));
+	ASSERT_EQ(0, mbind_nodes(q, 3 * SIZE, MPOL_INTERLEAVE,
+				 mask(id, D2 | D3), 0));
+	EXPECT_EQ(D2, new_pages(id, p));
+	EXPECT_EQ(D2 | D3, new_pages(id, q));
+	ASSERT_EQ(0, testmod("remove %d %#lx %#lx", id[3], start, size));
+	EXPECT_EQ(0, put_mems(self->place.dir, id, S0 | D1 | D3));
+	EXPECT_EQ(S0, new_pages(id, p + SIZE));
+	EXPECT_EQ(D3, new_pages(id, q + SIZE));
+	ASSERT_EQ(0, testmod("add %d %#lx %#lx", id[3], start, size));
+	EXPECT_EQ(0, put_mems(self->place.dir, id, S0 | D1 | D2 | D3));
+	EXPECT_EQ(D2, new_pages(id, p + 2 * SIZE));
+	EXPECT_EQ(D2 | D3, new_pages(id, q + 2 * SIZE));
+	EXPECT_TRUE(intact(p, SIZE, 1));
+	EXPECT_TRUE(intact(q, SIZE, 1));
+	munmap(p, 3 * SIZE);
+	munmap(q, 3 * SIZE);
+}
+
+/*
+ * migrate_pages(2) pairs the nodes of its two masks by their place, devices
+ * like others: the caller names both.
+ */
+TEST_F(root, migrate_pages)
+{
+	const int *id = self->id;
+	char *p = map_anon(2 * SIZE);
+
+	ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, mask(id, D1), 0));
+	ASSERT_EQ(0, mbind_nodes(p + SIZE, SIZE, MPOL_BIND, mask(id, D2), 0));
+	fill_pages(p, 2 * SIZE, 1);
+	EXPECT_EQ(D1, nodes_of(id, p, SIZE, NULL));
+	EXPECT_EQ(D2, nodes_of(id, p + SIZE, SIZE, NULL));
+	EXPECT_EQ(0, migrate(0, mask(id, D1 | D2), mask(id, D2 | D3)));
+	EXPECT_EQ(D2, nodes_of(id, p, SIZE, NULL));
+	EXPECT_EQ(D3, nodes_of(id, p + SIZE, SIZE, NULL));
+	EXPECT_TRUE(intact(p, 2 * SIZE, 1));
+	munmap(p, 2 * SIZE);
 }
 
 /* -- What else a cpuset does ------------------------------------------------- */
@@ -511,6 +1014,94 @@ TEST_F(v1, spread_page_cache)
 		EXPECT_EQ(0, node_kb(self->place.id[i], "Slab"));
 	}
 	EXPECT_EQ(given, vm_event("pgalloc_coherent"));
+}
+
+/*
+ * What a cpuset moves for its tasks: a system node that stays in it has its
+ * pages still, whatever comes and goes beside it.
+ */
+TEST_F(cpuset, kept_nodes_keep_their_pages)
+{
+	const int *id = self->place.id;
+	char *p = map_anon(2 * SIZE);
+	int i;
+
+	if (variant->v1)
+		ASSERT_EQ(0, put(self->place.dir, "cpuset.memory_migrate", "1"));
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S1 | D1));
+	EXPECT_EQ(S1, new_pages(id, p));
+	ASSERT_EQ(0, mbind_nodes(p + SIZE, SIZE, MPOL_BIND, mask(id, D1), 0));
+	EXPECT_EQ(D1, new_pages(id, p + SIZE));
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | S1));
+	for (i = 0; i < 50; i++) {
+		if (!(nodes_of(id, p + SIZE, SIZE, NULL) & ~SYSTEM))
+			break;
+		usleep(100000);
+	}
+	EXPECT_EQ(0, nodes_of(id, p + SIZE, SIZE, NULL) & ~SYSTEM);
+	EXPECT_EQ(S1, nodes_of(id, p, SIZE, NULL));
+	EXPECT_TRUE(intact(p, SIZE, 1));
+	EXPECT_TRUE(intact(p + SIZE, SIZE, 1));
+	munmap(p, 2 * SIZE);
+}
+
+/* The first line of a file of the cpuset */
+static void get(const char *dir, const char *file, char *text, size_t size)
+{
+	char path[160];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	f = fopen(path, "r");
+	if (!f || !fgets(text, size, f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+}
+
+/*
+ * The last system node of a cpuset of v1 goes offline: its tasks move to the
+ * cpuset above it, as when none of its nodes is left.
+ */
+TEST_F_TIMEOUT(v1, left_with_a_device, PATIENCE)
+{
+	const int *id = self->place.id;
+	char text[64], path[64];
+	struct taker t;
+	int spare;
+
+	get("/sys/devices/system/node", "possible", text, sizeof(text));
+	spare = strrchr(text, '-') ? atoi(strrchr(text, '-') + 1) : 0;
+	/* Or the kernel has memory of its own there, and it doesn't go. */
+	write_text("/sys/devices/system/memory/auto_online_blocks",
+		   "online_movable");
+	signal(SIGPIPE, SIG_IGN);
+	if (spare <= id[4] || testmod_load() ||
+	    testmod("plug %d %#lx %#lx", spare, SPARE_START, SPARE_SIZE))
+		SKIP(return, "no node to plug system memory into");
+	/*
+	 * Only the other task is in the cpuset, and does nothing there: movable
+	 * memory isn't enough for its pipes, nor to set memory offline.
+	 */
+	EXPECT_EQ(0, put_number(self->place.root, "cgroup.procs", getpid()));
+	start_taker(&t, id, MPOL_LOCAL, 0);
+	EXPECT_EQ(S0, take(&t));
+	snprintf(text, sizeof(text), "%d,%d", spare, id[2]);
+	EXPECT_EQ(0, put(self->place.dir, "cpuset.mems", text));
+	EXPECT_EQ(0, put_number(self->place.dir, "cgroup.procs", t.pid));
+	snprintf(path, sizeof(path), "/proc/%d", t.pid);
+	get(path, "cpuset", text, sizeof(text));
+	EXPECT_STREQ("/devmem", text);
+	EXPECT_TRUE(set_blocks(spare, "offline"));
+	usleep(500000);
+	get(path, "cpuset", text, sizeof(text));
+	EXPECT_STREQ("/", text);
+	EXPECT_EQ(S0, take(&t));
+	end_taker(&t);
+	get(self->place.dir, "cpuset.mems", text, sizeof(text));
+	EXPECT_STREQ("", text);
+	EXPECT_EQ(0, testmod("unplug %#lx %#lx", SPARE_START, SPARE_SIZE));
 }
 
 /* memory_migrate of v1, from a device to the system and not back */

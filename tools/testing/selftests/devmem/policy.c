@@ -351,6 +351,51 @@ TEST_F(nodes, page_cache_stays)
 	EXPECT_EQ(0, on_node(p, 2 * PAGE, self->dev[0]));
 }
 
+/*
+ * A literal mask of both kinds: what a device can't hold goes to the system
+ * node, the rest as the mode says. Pages of a file that nobody else has mapped
+ */
+static void move_file(struct __test_metadata *_metadata, const int *sys,
+		      const int *dev, int mode)
+{
+	const unsigned long mixed = NODE(sys[0]) | NODE(dev[0]);
+	int fd = open("/usr/bin/env", O_RDONLY);
+	const bool shares = mode == MPOL_INTERLEAVE;
+	const size_t size = 4 * PAGE;
+	char *file = map_pages(size, MAP_PRIVATE, fd);
+	char *anon = map_anon(size);
+
+	/* The page cache is read anew, to the other system node. */
+	ASSERT_NE(NULL, file);
+	write_text("/proc/sys/vm/drop_caches", "1");
+	ASSERT_EQ(0, set_policy(MPOL_BIND, NODE(sys[1])));
+	ASSERT_EQ(0, madvise(file, size, MADV_POPULATE_READ));
+	fill_pages(anon, size, 1);
+	set_policy(MPOL_DEFAULT, 0);
+	ASSERT_EQ((long)(size / PAGE), on_node(file, size, sys[1]));
+	ASSERT_EQ((long)(size / PAGE), on_node(anon, size, sys[1]));
+
+	mode |= MPOL_F_STATIC_NODES;
+	EXPECT_EQ(0, mbind_nodes(file, size, mode, mixed,
+				 MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ((long)(size / PAGE), on_node(file, size, sys[0]));
+	EXPECT_EQ(0, mbind_nodes(anon, size, mode, mixed,
+				 MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(shares ? (long)(size / PAGE) / 2 : 0,
+		  on_node(anon, size, dev[0]));
+	EXPECT_EQ(0, on_node(anon, size, sys[1]));
+	EXPECT_TRUE(intact(anon, size, 1));
+	munmap(file, size);
+	munmap(anon, size);
+	close(fd);
+}
+
+TEST_F(nodes, mixed_literal_mbind_moves_files)
+{
+	move_file(_metadata, self->sys, self->dev, MPOL_BIND);
+	move_file(_metadata, self->sys, self->dev, MPOL_INTERLEAVE);
+}
+
 /* The anonymous pages of a process move past the page cache in their way. */
 TEST_F(nodes, migrate_process)
 {
@@ -532,6 +577,42 @@ TEST_F_TIMEOUT(nodes, ksm, 240)
 	EXPECT_EQ(0, on_node(p[1], 64 * PAGE, self->dev[0]));
 	EXPECT_EQ(0, on_node(p[2], 64 * PAGE, self->dev[0]));
 	write_text(KSM "run", "2");
+}
+
+/*
+ * The same with a tree of merged pages for each node: those of two system nodes
+ * merge among themselves, those of the device not even among themselves.
+ */
+TEST_F_TIMEOUT(nodes, ksm_by_node, 240)
+{
+	const int nid[] = { self->dev[0], self->sys[0], self->sys[1] };
+	char *p[3];
+	int i;
+
+	write_text(KSM "run", "2");
+	if (write_text(KSM "merge_across_nodes", "0"))
+		SKIP(return, "no KSM");
+	write_text(KSM "pages_to_scan", "20000");
+	for (i = 0; i < 3; i++) {
+		p[i] = map_anon(64 * PAGE);
+		ASSERT_EQ(0, madvise(p[i], 64 * PAGE, MADV_MERGEABLE));
+		ASSERT_EQ(0, mbind_nodes(p[i], 64 * PAGE, MPOL_BIND,
+					 NODE(nid[i]), 0));
+		memset(p[i], 0x5b, 64 * PAGE);
+	}
+	ASSERT_EQ(0, write_text(KSM "sleep_millisecs", "10"));
+	ASSERT_EQ(0, write_text(KSM "run", "1"));
+	ASSERT_TRUE(wait_ksm_scans(4));
+	/* 64 pages less the shared one, on each of two nodes */
+	EXPECT_GE(read_number(KSM "pages_sharing"), 120);
+	EXPECT_LE(read_number(KSM "pages_sharing"), 126);
+	EXPECT_EQ(2, read_number(KSM "pages_shared"));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(64, on_node(p[i], 64 * PAGE, nid[i]));
+	EXPECT_NE(pfn_of(p[0]), pfn_of(p[0] + PAGE));
+	EXPECT_EQ(pfn_of(p[1]), pfn_of(p[1] + PAGE));
+	write_text(KSM "run", "2");
+	write_text(KSM "merge_across_nodes", "1");
 }
 
 TEST_F(nodes, hugetlb_pool)
