@@ -394,8 +394,10 @@ static struct folio *alloc_allowed(gfp_t gfp, unsigned int order,
 		if (!nodes_empty(*devices) &&
 		    next_node(first_node(*devices), *devices) < MAX_NUMNODES)
 			start = turn_of(pol, gfp, devices, ilx, nid);
-		folio = alloc_from_devices(gfp | __GFP_NORETRY, order, start,
-					   *devices);
+		folio = NULL;
+		if (pol->mode != MPOL_BIND || nodes_weight(*devices) > 1)
+			folio = alloc_from_devices(gfp | __GFP_NORETRY, order,
+						   start, *devices);
 		/* Nowhere else to go: whatever can be had, but no farther. */
 		if (!folio && pol->mode == MPOL_BIND)
 			folio = alloc_from_devices(gfp, order, start, *devices);

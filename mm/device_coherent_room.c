@@ -17,16 +17,18 @@
  * No page of the zone is ever reserved for atomic requests, since the allocator
  * does that in its slow path alone: the last page of a device can be had.
  *
- * Nothing here takes a lock of its own. What can be raced with, is: a page that
- * was collected may be gone to another request, which then had the right to it.
+ * One at a time collects on a node. What can be raced with, is: a page that was
+ * collected may be gone to another request, which then had the right to it.
  */
 #include <linux/cpuset.h>
 #include <linux/device.h>
 #include <linux/device_coherent.h>
 #include <linux/huge_mm.h>
+#include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
@@ -82,8 +84,25 @@ struct device_coherent_request {
 #define QUEUE_BATCH	64
 #define PFNS_PER_LOOK	(SZ_1G >> PAGE_SHIFT)
 
+/* How often it is tried to split what somebody else holds */
+#define BUSY_TRIES	4
+
 /* Rounds of making room, if others always take what was made free */
 #define MAX_ROUNDS	16
+
+/* Held by the one who collects on the node; nothing is allocated under it */
+static struct mutex collecting[MAX_NUMNODES];
+
+static int __init collecting_init(void)
+{
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++)
+		mutex_init(&collecting[nid]);
+
+	return 0;
+}
+early_initcall(collecting_init);
 
 static bool found_full(int nid, unsigned int order)
 {
@@ -144,8 +163,11 @@ static int next_to_split(struct deferred_split *queue, int nid,
 	return nr;
 }
 
-/* Return: number of folios that were split */
-static int split_from_queue(struct deferred_split *queue, int nid)
+/*
+ * Return: number of folios that were split. Those that somebody else has just
+ * now are counted in @busy.
+ */
+static int split_from_queue(struct deferred_split *queue, int nid, int *busy)
 {
 	unsigned long budget = READ_ONCE(queue->split_queue_len);
 	struct folio *folios[SPLIT_BATCH];
@@ -154,12 +176,16 @@ static int split_from_queue(struct deferred_split *queue, int nid)
 	while (budget && !done && !fatal_signal_pending(current)) {
 		nr = next_to_split(queue, nid, &budget, folios);
 		for (i = 0; i < nr; i++) {
+			bool split = false;
+
 			/* Its pages that nobody maps are freed by that. */
 			if (folio_trylock(folios[i])) {
-				done += !split_folio(folios[i]);
+				split = !split_folio(folios[i]);
 				folio_unlock(folios[i]);
 			}
 			folio_put(folios[i]);
+			done += split;
+			*busy += !split;
 		}
 		cond_resched();
 	}
@@ -168,12 +194,12 @@ static int split_from_queue(struct deferred_split *queue, int nid)
 }
 
 /* Huge pages that are mapped in part: the rest is free but for being split. */
-static bool split_partly_mapped(int nid)
+static bool split_partly_mapped(int nid, int *busy)
 {
 	struct mem_cgroup *memcg = mem_cgroup_iter(NULL, NULL, NULL);
 
 	do {
-		if (split_from_queue(split_queue(nid, memcg), nid)) {
+		if (split_from_queue(split_queue(nid, memcg), nid, busy)) {
 			mem_cgroup_iter_break(NULL, memcg);
 			return true;
 		}
@@ -183,35 +209,57 @@ static bool split_partly_mapped(int nid)
 	return false;
 }
 #else
-static bool split_partly_mapped(int nid) { return false; }
+static bool split_partly_mapped(int nid, int *busy) { return false; }
 #endif
 
 /*
  * Lazily freed pages (MADV_FREE) that weren't written to since. They are all
- * that a device has on the lists of file pages.
+ * that a device has on the lists of file pages. To look for them takes a look at
+ * every cgroup; if all that there are can't be had, not again for a while.
  */
 static bool free_lazily_freed(int nid, gfp_t gfp)
 {
+	static unsigned long none_until[MAX_NUMNODES];
 	pg_data_t *pgdat = NODE_DATA(nid);
 
-	if (!node_page_state(pgdat, NR_INACTIVE_FILE) &&
-	    !node_page_state(pgdat, NR_ACTIVE_FILE))
+	if ((!node_page_state(pgdat, NR_INACTIVE_FILE) &&
+	     !node_page_state(pgdat, NR_ACTIVE_FILE)) ||
+	    time_before(jiffies, READ_ONCE(none_until[nid])))
 		return false;
 
-	return device_coherent_shrink(nid, gfp, BATCH,
-				      DEVICE_COHERENT_LAZYFREE);
+	if (device_coherent_shrink(nid, gfp, BATCH, DEVICE_COHERENT_LAZYFREE))
+		return true;
+	WRITE_ONCE(none_until[nid], jiffies + FULL_FOR);
+
+	return false;
 }
 
-/* Clean, not mapped, and on swap all the same: read ahead, or left behind */
-static bool isolate_from_swap_cache(struct folio *folio, struct list_head *list)
+/*
+ * Clean, not mapped, and on swap all the same: read ahead, or left behind. The
+ * caller's reference is dropped.
+ */
+static bool drop_from_swap_cache(struct folio *folio)
 {
-	if (!folio_test_swapcache(folio) || folio_mapped(folio) ||
-	    folio_test_dirty(folio) || folio_test_writeback(folio) ||
-	    !folio_isolate_lru(folio))
-		return false;
-	list_add(&folio->lru, list);
+	bool dropped = false;
 
-	return true;
+	if (!folio_isolate_lru(folio)) {
+		folio_put(folio);
+		return false;
+	}
+	/* One reference is left, as remove_mapping() wants it. */
+	folio_put(folio);
+	if (folio_trylock(folio)) {
+		if (folio_test_swapcache(folio) && !folio_mapped(folio) &&
+		    !folio_test_dirty(folio) && !folio_test_writeback(folio))
+			dropped = remove_mapping(folio_mapping(folio), folio);
+		folio_unlock(folio);
+	}
+	if (dropped)
+		folio_put(folio);
+	else
+		folio_putback_lru(folio);
+
+	return dropped;
 }
 
 /*
@@ -221,10 +269,9 @@ static bool isolate_from_swap_cache(struct folio *folio, struct list_head *list)
 static bool free_from_swap_cache(struct zone *zone)
 {
 	static unsigned long next_pfn[MAX_NUMNODES];
-	int nid = zone_to_nid(zone), found = 0;
+	int nid = zone_to_nid(zone), dropped = 0;
 	unsigned long pfn = READ_ONCE(next_pfn[nid]);
 	unsigned long i;
-	LIST_HEAD(list);
 
 	for (i = 0; i < min(zone->spanned_pages, PFNS_PER_LOOK); i++, pfn++) {
 		struct folio *folio;
@@ -232,25 +279,29 @@ static bool free_from_swap_cache(struct zone *zone)
 
 		if (!(i % QUEUE_BATCH)) {
 			cond_resched();
-			if (found >= BATCH || fatal_signal_pending(current) ||
+			if (dropped >= BATCH || fatal_signal_pending(current) ||
 			    !node_page_state(zone->zone_pgdat, NR_SWAPCACHE))
 				break;
 		}
 		if (!zone_spans_pfn(zone, pfn))
 			pfn = zone->zone_start_pfn;
 		page = pfn_to_online_page(pfn);
-		if (!page || page_zone(page) != zone)
+		/* Only the first page of a folio has the bit. */
+		if (!page || page_zone(page) != zone ||
+		    !test_bit(PG_swapcache, &page->flags))
 			continue;
 		folio = page_folio(page);
-		if (!folio_test_swapcache(folio) || !folio_try_get(folio))
+		if (!folio_try_get(folio))
 			continue;
-		if (page_folio(page) == folio)
-			found += isolate_from_swap_cache(folio, &list);
-		folio_put(folio);
+		if (page_folio(page) == folio && folio_test_swapcache(folio) &&
+		    !folio_mapped(folio) && !folio_test_dirty(folio))
+			dropped += drop_from_swap_cache(folio);
+		else
+			folio_put(folio);
 	}
 	WRITE_ONCE(next_pfn[nid], pfn);
 
-	return reclaim_pages(&list);
+	return dropped;
 }
 
 static struct page *look(struct device_coherent_request *req)
@@ -267,14 +318,14 @@ static struct page *drain_and_look(struct device_coherent_request *req)
 }
 
 /* Collects, until there is a page, what is free but for being freed. */
-static struct page *collect(struct device_coherent_request *req)
+static struct page *collect(struct device_coherent_request *req, int *busy)
 {
 	int nid = zone_to_nid(req->zone);
 	struct page *page;
 
 	lru_add_drain();
 	page = drain_and_look(req);
-	if (!page && split_partly_mapped(nid))
+	if (!page && split_partly_mapped(nid, busy))
 		page = drain_and_look(req);
 	if (!page && free_lazily_freed(nid, req->gfp))
 		page = drain_and_look(req);
@@ -284,16 +335,47 @@ static struct page *collect(struct device_coherent_request *req)
 
 /*
  * For a request that has nowhere else to go. The batches of other CPUs may hold
- * the last reference to a page, or keep a huge one from being split.
+ * the last reference to a page, or keep a huge one from being split, and so may
+ * others for a moment (deferred_split_scan(), a migration): wait for them.
  */
 static struct page *collect_thoroughly(struct device_coherent_request *req)
 {
 	struct page *page;
+	int i, busy;
 
-	lru_add_drain_all();
-	page = collect(req);
-	if (!page && free_from_swap_cache(req->zone))
-		page = drain_and_look(req);
+	for (i = 0; i < BUSY_TRIES; i++) {
+		busy = 0;
+		lru_add_drain_all();
+		page = collect(req, &busy);
+		if (!page && free_from_swap_cache(req->zone))
+			page = drain_and_look(req);
+		if (page || !busy || fatal_signal_pending(current))
+			break;
+		schedule_timeout_uninterruptible(1);
+	}
+
+	return page;
+}
+
+/*
+ * Two that collect on one node would keep each other from it: neither can split
+ * what the other one holds. One after the other, then; who is the second may
+ * find that the first has made enough free. Who has somewhere else to go doesn't
+ * wait.
+ */
+static struct page *collect_alone(struct device_coherent_request *req,
+				  bool thorough)
+{
+	struct mutex *lock = &collecting[zone_to_nid(req->zone)];
+	struct page *page;
+	int busy = 0;
+
+	if (thorough ? mutex_lock_killable(lock) : !mutex_trylock(lock))
+		return look(req);
+	page = collect(req, &busy);
+	if (!page && thorough)
+		page = collect_thoroughly(req);
+	mutex_unlock(lock);
 
 	return page;
 }
@@ -407,10 +489,8 @@ static struct page *find_page(struct device_coherent_request *req)
 	if (elsewhere && found_full(nid, req->order))
 		return NULL;
 
-	page = collect(req);
-	if (!page && !elsewhere &&
-	    (!req->order || req->gfp & __GFP_RETRY_MAYFAIL))
-		page = collect_thoroughly(req);
+	page = collect_alone(req, !elsewhere &&
+			     (!req->order || req->gfp & __GFP_RETRY_MAYFAIL));
 	if (!page && req->order) {
 		page = device_coherent_compact(req->gfp, req->order, req->ac,
 					       COMPACT_PRIO_ASYNC);

@@ -227,6 +227,27 @@ TEST_F_TIMEOUT(given_back, partly_mapped, PATIENCE)
 		EXPECT_TRUE(intact(p + at, PAGE, 1 + at / PAGE));
 }
 
+/* What was not given back stays, be it nothing but zeroes. */
+TEST_F_TIMEOUT(given_back, zeroes_stay, PATIENCE)
+{
+	size_t at, size = self->m.size - SMALL;
+	long kept = size / HUGE * (HUGE / PAGE - 1);
+	char *p = map_huge(size);
+
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, NODE(self->m.dev), 0));
+	ASSERT_EQ(0, madvise(p, size, MADV_HUGEPAGE));
+	ASSERT_EQ(0, madvise(p, size, MADV_DONTFORK));
+	ASSERT_EQ(0, madvise(p, size, MADV_POPULATE_WRITE));
+	ASSERT_EQ((long)(HUGE / PAGE), folio_pages(p));
+	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
+	for (at = 0; at < size; at += HUGE)
+		ASSERT_EQ(0, madvise(p + at, PAGE, MADV_DONTNEED));
+	after_a_while();
+	EXPECT_EQ((long)(size / HUGE),
+		  touch(self->m.dev, variant->mode, size / HUGE));
+	EXPECT_EQ(kept, on_node(p, size, self->m.dev));
+}
+
 static long lazily_freed(int nid)
 {
 	return node_stat(nid, "nr_inactive_file") +
@@ -325,6 +346,50 @@ TEST_F_TIMEOUT(full, batch_of_another_cpu, PATIENCE)
 		ASSERT_EQ(0, madvise(p, FEW * PAGE, MADV_DONTNEED));
 		leave_in_batch(self->m.dev);
 		EXPECT_EQ(FEW, touch(self->m.dev, MPOL_BIND, FEW));
+	}
+}
+
+/* Several who ask at the same moment don't keep what is free from each other. */
+TEST_F_TIMEOUT(full, several_at_once, PATIENCE)
+{
+	int i, round, status, go[2];
+	char *p = map_huge(HUGE);
+	pid_t pid[4];
+
+	ASSERT_EQ(0, mbind_nodes(p, HUGE, MPOL_BIND, NODE(self->m.dev), 0));
+	ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
+	ASSERT_EQ(0, madvise(p, HUGE, MADV_DONTFORK));
+	for (round = 0; round < 40; round++) {
+		char *rest;
+
+		ASSERT_EQ(0, madvise(p, HUGE, MADV_DONTNEED));
+		ASSERT_EQ(0, madvise(p, HUGE, MADV_POPULATE_WRITE));
+		ASSERT_EQ((long)(HUGE / PAGE), folio_pages(p));
+		rest = fill_up(self->m.dev, self->m.size);
+		ASSERT_NE(NULL, rest);
+		ASSERT_EQ(0, madvise(p + PAGE, HUGE - PAGE, MADV_DONTNEED));
+		ASSERT_EQ(0, pipe(go));
+		for (i = 0; i < 4; i++) {
+			pid[i] = fork();
+			if (!pid[i]) {
+				char *q = map_bound(PAGE, MPOL_BIND,
+						    NODE(self->m.dev));
+				char c;
+
+				run_on(i % 2);
+				close(go[1]);
+				(void)!read(go[0], &c, 1);
+				*q = 1;
+				_exit(0);
+			}
+		}
+		close(go[0]);
+		close(go[1]);
+		for (i = 0; i < 4; i++) {
+			waitpid(pid[i], &status, 0);
+			EXPECT_EQ(0, status);
+		}
+		munmap(rest, self->m.size);
 	}
 }
 
@@ -543,6 +608,85 @@ TEST_F_TIMEOUT(full, move_without_swappiness, PATIENCE)
 	set_number("/proc/sys/vm/swappiness", 0);
 	EXPECT_EQ((long)(self->m.size / PAGE / 2),
 		  touch(self->m.dev, MPOL_BIND, self->m.size / PAGE / 2));
+}
+
+/* The number of a line of the group's memory.events */
+static long group_event(const char *name)
+{
+	return number_in(CG "/memory.events", name);
+}
+
+/* A child of the group has so many pages on the node until it is told to end. */
+static pid_t start_in_group(int nid, size_t size, int hold)
+{
+	pid_t pid = fork();
+	char c;
+
+	if (!pid) {
+		char *p = map_bound(size, MPOL_BIND, NODE(nid));
+
+		cg_write("cgroup.procs", "%d", getpid(), 0);
+		fill_pages(p, size, 7);
+		kill(getpid(), SIGSTOP);
+		(void)!read(hold, &c, 1);
+		_exit(on_node(p, size, nid) == (long)(size / PAGE) &&
+		      intact(p, size, 7) ? 0 : 1);
+	}
+	waitpid(pid, NULL, WUNTRACED);
+
+	return pid;
+}
+
+/* A group that is protected by memory.min gives no way, with either LRU. */
+TEST_F_TIMEOUT(full, protected_group_stays, PATIENCE)
+{
+	size_t size = self->m.size / 2;
+	int status, hold[2];
+	pid_t pid;
+
+	if (!cg_enter("memory"))
+		SKIP(return, "no memory cgroups");
+	cg_leave();
+	mkdir(CG, 0755);
+	ASSERT_EQ(0, cg_write("memory.min", "%dM", (int)(self->m.size / MIB), 0));
+	ASSERT_EQ(0, pipe(hold));
+	pid = start_in_group(self->m.dev, size, hold[0]);
+	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
+	ASSERT_EQ(0, write_text(room_file(self->m.dev), "move"));
+	touch(self->m.dev, MPOL_PREFERRED, self->m.size / PAGE);
+	kill(pid, SIGCONT);
+	close(hold[1]);
+	waitpid(pid, &status, 0);
+	EXPECT_EQ(0, status);
+}
+
+/* Whose memory isn't on the device hears nothing of its being full. */
+TEST_F_TIMEOUT(full, no_event_for_others, PATIENCE)
+{
+	int status, hold[2];
+	long before;
+	char *p;
+	pid_t pid;
+
+	if (!cg_enter("memory"))
+		SKIP(return, "no memory cgroups");
+	cg_leave();
+	mkdir(CG, 0755);
+	ASSERT_EQ(0, cg_write("memory.low", "%dM", 64, 0));
+	ASSERT_EQ(0, pipe(hold));
+	pid = start_in_group(0, SMALL, hold[0]);
+	p = fill_up(self->m.dev, self->m.size);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, SMALL, MADV_FREE));
+	drain_lists();
+	before = group_event("low");
+	EXPECT_EQ((long)(SMALL / PAGE / 2),
+		  touch(self->m.dev, MPOL_BIND, SMALL / PAGE / 2));
+	EXPECT_EQ(before, group_event("low"));
+	kill(pid, SIGCONT);
+	close(hold[1]);
+	waitpid(pid, &status, 0);
+	EXPECT_EQ(0, status);
 }
 
 static long node_reclaims(void)
