@@ -44,6 +44,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include <asm/numa.h>
 #include <asm/sections.h>
@@ -230,7 +231,8 @@ struct page *device_coherent_alloc_pages(int nid, gfp_t gfp, unsigned int order)
 	if (!node_is_device_coherent(nid))
 		return NULL;
 
-	return __alloc_pages_node(nid, device_gfp(gfp), order);
+	/* Not by __alloc_pages_node(): the node may go at any moment. */
+	return __alloc_pages(device_gfp(gfp), order, nid, NULL);
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_pages);
 
@@ -250,7 +252,7 @@ struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 	if (!node_is_device_coherent(nid))
 		return NULL;
 
-	return __folio_alloc_node(device_gfp(gfp), order, nid);
+	return __folio_alloc(device_gfp(gfp), order, nid, NULL);
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_folio);
 
@@ -313,7 +315,7 @@ static struct folio *alloc_from_devices(gfp_t gfp, unsigned int order, int nid,
 			if (node_distance(nid, n) < node_distance(nid, best))
 				best = n;
 
-		folio = __folio_alloc_node_noprof(device_gfp(gfp), order, best);
+		folio = __folio_alloc_noprof(device_gfp(gfp), order, best, NULL);
 		if (folio)
 			return folio;
 		node_clear(best, devices);
@@ -886,9 +888,23 @@ struct device_coherent_range {
 	int nid;
 };
 
-/* Protects device_coherent_ranges and who is in N_DEVICE_COHERENT. */
+/*
+ * Protects device_coherent_ranges and what is told to others of the nodes.
+ * Who is in N_DEVICE_COHERENT changes under the device hotplug lock, which is
+ * taken inside this one, since it follows the memory, whoever adds or removes
+ * it.
+ */
 static DEFINE_MUTEX(device_coherent_lock);
 static LIST_HEAD(device_coherent_ranges);
+
+/* Nodes that are device nodes even without memory; device hotplug lock */
+static nodemask_t declared_nodes;
+
+/* Nodes whose folder is in sysfs; device hotplug lock */
+static nodemask_t nodes_with_folder;
+
+/* Nodes that notifiers were told of; device_coherent_lock */
+static nodemask_t announced_nodes;
 
 static BLOCKING_NOTIFIER_HEAD(device_coherent_notifiers);
 
@@ -924,11 +940,6 @@ int device_coherent_unregister_notifier(struct notifier_block *nb)
 }
 EXPORT_SYMBOL_GPL(device_coherent_unregister_notifier);
 
-static void device_coherent_notify(int nid, enum device_coherent_event event)
-{
-	blocking_notifier_call_chain(&device_coherent_notifiers, event, &nid);
-}
-
 static bool device_coherent_node_in_use(int nid)
 {
 	struct device_coherent_range *range;
@@ -940,12 +951,78 @@ static bool device_coherent_node_in_use(int nid)
 	return false;
 }
 
+static int device_coherent_block_on_node(struct memory_block *mem, void *arg)
+{
+	return mem->nid == *(int *)arg ? -EBUSY : 0;
+}
+
+/* Has the node memory, online or not? The caller holds the hotplug lock. */
+static bool node_has_blocks(int nid)
+{
+	return for_each_memory_block(&nid, device_coherent_block_on_node);
+}
+
+/*
+ * In node<nid>, which comes and goes with the node's memory blocks, and all
+ * that is in it with it. The caller holds the hotplug lock.
+ */
+static void create_folder(int nid)
+{
+	if (node_isset(nid, nodes_with_folder) || !node_devices[nid])
+		return;
+	if (sysfs_create_group(&node_devices[nid]->dev.kobj,
+			       &device_coherent_group))
+		pr_warn("node %d: no device_coherent folder in sysfs\n", nid);
+	else
+		node_set(nid, nodes_with_folder);
+}
+
+/* Tell those who want to know what has become of the nodes. */
+static void device_coherent_announce(void)
+{
+	int nid;
+
+	lockdep_assert_held(&device_coherent_lock);
+
+	for_each_node(nid) {
+		enum device_coherent_event event = DEVICE_COHERENT_NODE_REMOVED;
+		bool now;
+
+		lock_device_hotplug();
+		now = node_is_device_coherent(nid) && node_has_blocks(nid);
+		if (now)
+			create_folder(nid);
+		unlock_device_hotplug();
+
+		if (now == node_isset(nid, announced_nodes))
+			continue;
+		if (now) {
+			event = DEVICE_COHERENT_NODE_ADDED;
+			node_set(nid, announced_nodes);
+		} else {
+			node_clear(nid, announced_nodes);
+		}
+		blocking_notifier_call_chain(&device_coherent_notifiers, event,
+					     &nid);
+	}
+}
+
+static void announce_work_fn(struct work_struct *work)
+{
+	mutex_lock(&device_coherent_lock);
+	device_coherent_announce();
+	mutex_unlock(&device_coherent_lock);
+}
+
+static DECLARE_WORK(announce_work, announce_work_fn);
+
 /*
  * From here on the hotplug code puts what it brings online on this node into
- * the zone (invariant 7).
+ * the zone (invariant 7), whoever adds it.
  */
 static void set_device_node(int nid)
 {
+	node_set(nid, declared_nodes);
 	if (node_is_device_coherent(nid))
 		return;
 
@@ -953,25 +1030,60 @@ static void set_device_node(int nid)
 	static_branch_inc(&device_coherent_key);
 }
 
-/* The node's directory in sysfs has gone with its last memory block. */
+/*
+ * A node is a device node as long as it has memory in the zone, or is declared.
+ * Blocks that are offline count: they return to the zone.
+ */
 static void clear_device_node(int nid)
 {
-	if (device_coherent_node_in_use(nid))
+	if (node_isset(nid, declared_nodes) || node_has_blocks(nid))
 		return;
 
+	/* Still there if the node has something that is no memory. */
+	if (node_isset(nid, nodes_with_folder) && node_devices[nid])
+		sysfs_remove_group(&node_devices[nid]->dev.kobj,
+				   &device_coherent_group);
+	node_clear(nid, nodes_with_folder);
 	WRITE_ONCE(make_room[nid], MAKE_ROOM_OFF);
 	static_branch_dec(&device_coherent_key);
 	node_clear_state(nid, N_DEVICE_COHERENT);
 }
 
-static int device_coherent_block_on_node(struct memory_block *mem, void *arg)
+/**
+ * __device_coherent_memory_removed - a range of a device node's memory is gone
+ * @nid: the node
+ *
+ * Those who hear of nodes hear of it later: here they could wait for who waits
+ * for the hotplug lock.
+ *
+ * Context: Process context, with the device hotplug lock.
+ */
+void __device_coherent_memory_removed(int nid)
 {
-	return mem->nid == *(int *)arg ? -EBUSY : 0;
+	/* The folder went with the node, though somebody is adding memory. */
+	if (!node_devices[nid])
+		node_clear(nid, nodes_with_folder);
+	clear_device_node(nid);
+	if (!node_is_device_coherent(nid))
+		schedule_work(&announce_work);
+}
+
+/* Nobody but its memory keeps it a device node any more. */
+static void undeclare_node(int nid)
+{
+	if (device_coherent_node_in_use(nid))
+		return;
+
+	lock_device_hotplug();
+	node_clear(nid, declared_nodes);
+	if (node_is_device_coherent(nid))
+		clear_device_node(nid);
+	unlock_device_hotplug();
 }
 
 /*
- * A node is a device node as a whole or not at all. The caller holds
- * device_coherent_lock.
+ * A node is a device node as a whole or not at all. The caller holds the
+ * hotplug lock.
  */
 static int device_coherent_check_node(int nid)
 {
@@ -992,13 +1104,25 @@ static int device_coherent_check_node(int nid)
 		}
 	}
 
-	if (node_state(nid, N_MEMORY) ||
-	    for_each_memory_block(&nid, device_coherent_block_on_node)) {
+	if (node_state(nid, N_MEMORY) || node_has_blocks(nid)) {
 		pr_err("node %d: has memory that isn't a device's\n", nid);
 		return -EBUSY;
 	}
 
 	return 0;
+}
+
+static int device_coherent_declare(int nid)
+{
+	int rc;
+
+	lock_device_hotplug();
+	rc = device_coherent_check_node(nid);
+	if (!rc)
+		set_device_node(nid);
+	unlock_device_hotplug();
+
+	return rc;
 }
 
 static int device_coherent_check_range(u64 start, u64 size)
@@ -1097,7 +1221,6 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size,
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 {
 	struct device_coherent_range *range;
-	bool first;
 	int rc;
 
 	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
@@ -1109,24 +1232,22 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 
 	mutex_lock(&device_coherent_lock);
 	rc = device_coherent_check_range(start, size);
-	if (!rc)
-		rc = device_coherent_check_node(nid);
+	if (rc)
+		goto out;
+	/* Of a node that goes and comes again, the first is told first. */
+	device_coherent_announce();
+	rc = device_coherent_declare(nid);
 	if (rc)
 		goto out;
 
-	set_device_node(nid);
 	rc = device_coherent_hotadd(nid, start, size, flags);
 	if (rc) {
 		pr_err("node %d: adding [mem %#018llx-%#018llx] failed: %pe\n",
 		       nid, start, start + size - 1, ERR_PTR(rc));
-		clear_device_node(nid);
+		undeclare_node(nid);
+		device_coherent_announce();
 		goto out;
 	}
-
-	first = !device_coherent_node_in_use(nid);
-	if (first && sysfs_create_group(&node_devices[nid]->dev.kobj,
-					&device_coherent_group))
-		pr_warn("node %d: no device_coherent folder in sysfs\n", nid);
 
 	range->nid = nid;
 	range->start = start;
@@ -1135,8 +1256,7 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	range = NULL;
 	pr_info("node %d: %llu MB at [mem %#018llx-%#018llx]\n", nid,
 		size >> 20, start, start + size - 1);
-	if (first)
-		device_coherent_notify(nid, DEVICE_COHERENT_NODE_ADDED);
+	device_coherent_announce();
 out:
 	mutex_unlock(&device_coherent_lock);
 	kfree(range);
@@ -1153,20 +1273,22 @@ EXPORT_SYMBOL_GPL(device_coherent_add);
  * can be offline.
  *
  * Context: Process context, sleeps.
- * Return: true if a range that device_coherent_add() added contains @addr.
+ * Return: true if the memory block at @addr is a device node's, whoever added it.
  */
 bool device_coherent_owns(u64 addr)
 {
-	struct device_coherent_range *range;
-	bool found = false;
+	struct memory_block *mem;
+	bool owns = false;
 
-	mutex_lock(&device_coherent_lock);
-	list_for_each_entry(range, &device_coherent_ranges, list)
-		if (addr - range->start < range->size)
-			found = true;
-	mutex_unlock(&device_coherent_lock);
+	lock_device_hotplug();
+	mem = find_memory_block(pfn_to_section_nr(PHYS_PFN(addr)));
+	if (mem) {
+		owns = node_is_device_coherent(mem->nid);
+		put_device(&mem->dev);
+	}
+	unlock_device_hotplug();
 
-	return found;
+	return owns;
 }
 
 static struct device_coherent_range *
@@ -1190,7 +1312,7 @@ device_coherent_find(int nid, u64 start, u64 size)
  *
  * Movable pages in the range are moved to system memory first. Memory that a
  * driver holds, and pages pinned for long, keep the range from being removed.
- * With its last range the node ceases to be a device node.
+ * With its last memory, whoever added it, the node ceases to be a device node.
  *
  * Context: Process context. Sleeps, takes the hotplug locks; tries until a
  * signal interrupts it.
@@ -1213,11 +1335,10 @@ int device_coherent_remove(int nid, u64 start, u64 size)
 
 	list_del(&range->list);
 	kfree(range);
-	clear_device_node(nid);
+	undeclare_node(nid);
 	pr_info("node %d: [mem %#018llx-%#018llx] removed\n", nid, start,
 		start + size - 1);
-	if (!node_is_device_coherent(nid))
-		device_coherent_notify(nid, DEVICE_COHERENT_NODE_REMOVED);
+	device_coherent_announce();
 out:
 	mutex_unlock(&device_coherent_lock);
 

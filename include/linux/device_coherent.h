@@ -228,6 +228,19 @@ static inline struct zone *device_coherent_hotplug_zone(int nid)
 	return NULL;
 }
 
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+void __device_coherent_memory_removed(int nid);
+#endif
+
+/* Some memory of a node is gone, whoever brought it: was it the last? */
+static inline void device_coherent_memory_removed(int nid)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (node_is_device_coherent(nid))
+		__device_coherent_memory_removed(nid);
+#endif
+}
+
 /* Pages of the zone that are present on a node, for its memory states */
 static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 {
