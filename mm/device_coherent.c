@@ -589,24 +589,67 @@ vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
 /* -- Accounting ---------------------------------------------------------- */
 
 /*
- * What of a zone counter isn't system memory. Everybody who reads the number of
- * free pages of the whole machine (MemFree, MemAvailable, dirty limits, the
- * overcommit reserves) wants to know what he could get.
+ * What of a machine-wide counter isn't system memory. Who reads one wants to
+ * know what the system has, what it uses, or what he could get (MemAvailable,
+ * dirty limits, overcommit reserves): invariant 3. The device's part is in the
+ * counters of its node.
+ *
+ * The inline functions of vmstat.h call these, and modules of any license
+ * could use those before.
  */
-unsigned long device_coherent_zone_state(enum zone_stat_item item)
+long device_coherent_zone_state(enum zone_stat_item item)
 {
-	unsigned long pages = 0;
+	long pages = 0;
 	int nid;
 
-	if (item != NR_FREE_PAGES)
-		return 0;
-
 	for_each_node_state(nid, N_DEVICE_COHERENT)
-		pages += zone_page_state(device_coherent_zone(nid), item);
+		pages += atomic_long_read(&device_coherent_zone(nid)->vm_stat[item]);
 
 	return pages;
 }
-EXPORT_SYMBOL_GPL(device_coherent_zone_state);
+EXPORT_SYMBOL(device_coherent_zone_state);
+
+/*
+ * Does it say how many pages are something now? Then, on a device, it is of
+ * pages that users have. All else is events, or of memory that isn't there.
+ */
+static bool counts_user_pages(enum node_stat_item item)
+{
+	switch (item) {
+	case NR_INACTIVE_ANON ... NR_UNEVICTABLE:
+	case NR_ISOLATED_ANON:
+	case NR_ISOLATED_FILE:
+	case NR_ANON_MAPPED:
+	case NR_FILE_MAPPED:
+	case NR_FILE_PAGES:
+	case NR_WRITEBACK:
+	case NR_SHMEM:
+	case NR_SHMEM_THPS:
+	case NR_SHMEM_PMDMAPPED:
+	case NR_ANON_THPS:
+#ifdef CONFIG_SWAP
+	case NR_SWAPCACHE:
+#endif
+		return true;
+	default:
+		return false;
+	}
+}
+
+long device_coherent_node_state(enum node_stat_item item)
+{
+	long pages = 0;
+	int nid;
+
+	if (!counts_user_pages(item))
+		return 0;
+
+	for_each_node_state(nid, N_DEVICE_COHERENT)
+		pages += atomic_long_read(&NODE_DATA(nid)->vm_stat[item]);
+
+	return pages;
+}
+EXPORT_SYMBOL(device_coherent_node_state);
 
 static unsigned long total_pages(void)
 {
@@ -630,7 +673,7 @@ void device_coherent_meminfo(struct seq_file *m)
 	seq_printf(m, "DeviceCoherentTotal: %8lu kB\n",
 		   total_pages() << (PAGE_SHIFT - 10));
 	seq_printf(m, "DeviceCoherentFree:  %8lu kB\n",
-		   device_coherent_zone_state(NR_FREE_PAGES) <<
+		   max(device_coherent_zone_state(NR_FREE_PAGES), 0L) <<
 		   (PAGE_SHIFT - 10));
 }
 
