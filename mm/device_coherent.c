@@ -19,6 +19,7 @@
 #include <linux/crash_dump.h>
 #include <linux/device.h>
 #include <linux/device_coherent.h>
+#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/initrd.h>
 #include <linux/kstrtox.h>
@@ -37,6 +38,7 @@
 #include <linux/numa_memblks.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
+#include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -432,6 +434,7 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	if (!names_devices(pol, gfp))
 		return alloc_by_policy(gfp, order, pol, ilx, nid);
 
+	device_coherent_mark_mm(current->mm);
 	devices = policy_devices(pol);
 	nodes_andnot(system, pol->nodes, devices);
 	if (!nodes_empty(system)) {
@@ -713,6 +716,27 @@ static void count_page(const struct folio *folio, enum node_stat_item item)
 	preempt_enable();
 }
 
+static bool mark_sharer(struct folio *folio, struct vm_area_struct *vma,
+			unsigned long addr, void *arg)
+{
+	device_coherent_mark_mm(vma->vm_mm);
+
+	return true;
+}
+
+/* A page that was shared by a fork: it is a device page of all who have it. */
+static void mark_sharers(struct folio *folio)
+{
+	struct rmap_walk_control rwc = {
+		.rmap_one = mark_sharer,
+	};
+
+	if (!folio_trylock(folio))
+		return;
+	rmap_walk(folio, &rwc);
+	folio_unlock(folio);
+}
+
 /*
  * A page from the system to a device, while nobody traces: move_pages() pays
  * for every instruction of it, and only the trace event would tell the reason.
@@ -721,9 +745,11 @@ static void count_page(const struct folio *folio, enum node_stat_item item)
  * Nobody can split the old folio any more.
  */
 void __device_coherent_migrated_in(const struct folio *src,
-				   const struct folio *dst,
+				   struct folio *dst,
 				   enum migrate_reason reason)
 {
+	if (folio_test_anon(dst) && folio_likely_mapped_shared(dst))
+		mark_sharers(dst);
 	if (!folio_test_large(src) && !folio_in_zone_device_coherent(src) &&
 	    !trace_device_coherent_moved_in_enabled())
 		count_page(dst, COHERENT_MOVED_IN);
@@ -755,48 +781,112 @@ void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
 	trace_device_coherent_evicted(nid, nr_pages);
 }
 
-static bool on_device(const struct folio *folio)
+/**
+ * struct device_rss - a look into page tables for device pages
+ * @limit: a table, or a huge page, is looked into if the hash of its address is
+ *	   up to that. A program's pages may lie in a pattern; the sample doesn't.
+ * @seen: pages that were seen
+ * @on_device: those of them that are on devices
+ */
+struct device_rss {
+	u32 limit;
+	unsigned long seen;
+	unsigned long on_device;
+};
+
+/* Of a large process so many tables and huge pages are looked into, about. */
+#define RSS_SAMPLE	64
+
+static void see_page(struct device_rss *rss, const struct page *page,
+		     unsigned long nr_pages)
 {
-	return folio && folio_in_zone_device_coherent(folio);
+	if (!page)
+		return;
+	rss->seen += nr_pages;
+	if (page_in_zone_device_coherent(page))
+		rss->on_device += nr_pages;
 }
 
-static int count_device_pte(pte_t *pte, unsigned long addr, unsigned long next,
-			    struct mm_walk *walk)
+static void count_in_table(struct device_rss *rss, struct vm_area_struct *vma,
+			   pmd_t *pmd, unsigned long addr, unsigned long end)
 {
-	unsigned long *nr_pages = walk->private;
-	pte_t entry = ptep_get(pte);
+	pte_t *start, *pte;
+	spinlock_t *ptl;	/* of the page table */
 
-	if (pte_present(entry) &&
-	    on_device(vm_normal_folio(walk->vma, addr, entry)))
-		++*nr_pages;
+	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!start)
+		return;
+	__acquire(ptl);		/* sparse doesn't see it */
+	for (pte = start; addr < end; pte++, addr += PAGE_SIZE) {
+		pte_t entry = ptep_get(pte);
 
-	return 0;
+		if (pte_present(entry))
+			see_page(rss, vm_normal_page(vma, addr, entry), 1);
+	}
+	pte_unmap_unlock(start, ptl);
 }
 
+static void count_in_huge(struct device_rss *rss, struct vm_area_struct *vma,
+			  pmd_t *pmd, unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
+
+	if (pmd_trans_huge(*pmd))
+		see_page(rss, vm_normal_page_pmd(vma, addr, *pmd),
+			 (end - addr) >> PAGE_SHIFT);
+	spin_unlock(ptl);
+}
+
+/*
+ * Nothing below is left to the walker, which would split a huge entry, and
+ * sleep for that; neither those of files that DAX maps.
+ */
 static int count_device_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
 			    struct mm_walk *walk)
 {
-	unsigned long *nr_pages = walk->private;
+	struct device_rss *rss = walk->private;
 	pmd_t entry = pmdp_get_lockless(pmd);
-	spinlock_t *ptl;	/* of the page table */
 
-	if (!is_swap_pmd(entry) && !pmd_trans_huge(entry))
+	walk->action = ACTION_CONTINUE;
+	if (hash_64(addr >> PMD_SHIFT, 32) > rss->limit)
 		return 0;
 
-	/* A huge page need not be split to be counted. */
-	walk->action = ACTION_CONTINUE;
-	ptl = pmd_lock(walk->mm, pmd);
-	if (pmd_trans_huge(*pmd) &&
-	    on_device(vm_normal_folio_pmd(walk->vma, addr, *pmd)))
-		*nr_pages += (next - addr) >> PAGE_SHIFT;
-	spin_unlock(ptl);
+	if (pmd_trans_huge(entry))
+		count_in_huge(rss, walk->vma, pmd, addr, next);
+	else if (pmd_present(entry) && !pmd_leaf(entry))
+		count_in_table(rss, walk->vma, pmd, addr, next);
 
 	return 0;
 }
 
+static int count_device_pud(pud_t *pud, unsigned long addr, unsigned long next,
+			    struct mm_walk *walk)
+{
+	pud_t entry = READ_ONCE(*pud);
+
+	if (!pud_present(entry) || pud_leaf(entry))
+		walk->action = ACTION_CONTINUE;
+
+	return 0;
+}
+
+/* Anonymous pages; shmem's and a driver's, which may be of others who asked */
+static int may_have_device_pages(unsigned long start, unsigned long end,
+				 struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+
+	if (vma->vm_flags & (VM_PFNMAP | VM_HUGETLB))
+		return 1;
+
+	return !vma->anon_vma && !(vma->vm_flags & VM_MIXEDMAP) &&
+	       !vma_is_shmem(vma);
+}
+
 static const struct mm_walk_ops count_device_pages_ops = {
+	.pud_entry = count_device_pud,
 	.pmd_entry = count_device_pmd,
-	.pte_entry = count_device_pte,
+	.test_walk = may_have_device_pages,
 	.walk_lock = PGWALK_RDLOCK,
 };
 
@@ -821,16 +911,48 @@ static struct mm_struct *grab_mm(struct task_struct *task)
 	return mm;
 }
 
+/* Shared memory that somebody put on a device is mapped by whoever likes to. */
+static bool devices_have_shmem(void)
+{
+	return device_coherent_node_state(NR_SHMEM) > 0;
+}
+
+static unsigned long mm_device_pages(struct mm_struct *mm)
+{
+	unsigned long pages = get_mm_counter(mm, MM_ANONPAGES) +
+			      get_mm_counter(mm, MM_SHMEMPAGES);
+	unsigned long units = max(mm_pgtables_bytes(mm) / PAGE_SIZE,
+				  pages / (PMD_SIZE / PAGE_SIZE));
+	unsigned long share = 1 + units / RSS_SAMPLE;
+	struct device_rss rss = { .limit = U32_MAX / share };
+
+	if (!mmap_read_trylock(mm))
+		return 0;
+	/* Set by exit_mmap() before the page tables go */
+	if (!test_bit(MMF_OOM_SKIP, &mm->flags))
+		walk_page_range(mm, 0, TASK_SIZE_MAX, &count_device_pages_ops,
+				&rss);
+	mmap_read_unlock(mm);
+
+	if (share > 1 && rss.seen)
+		return pages * rss.on_device / rss.seen;
+
+	return rss.on_device;
+}
+
 /**
  * __device_coherent_rss - how much of a task's memory is on devices
  * @task: the task
  *
  * For the OOM killer, which looks for a task whose end gives back most system
  * memory (invariant 4). Nobody counts device pages by task: it would take a
- * counter wherever a page is mapped, unmapped or moved. So look.
+ * counter wherever a page is mapped, unmapped or moved. So look, at those who
+ * may have any, and of a large process at a sample: the OOM killer looks at
+ * all tasks with locks held that everybody wants.
  *
  * Context: Any but interrupts; doesn't sleep. The caller keeps @task alive.
- * Return: number of pages mapped; 0 if the mm is gone or locked for writing.
+ * Return: number of pages mapped, or about that; 0 if the mm is gone or locked
+ * for writing.
  */
 unsigned long __device_coherent_rss(struct task_struct *task)
 {
@@ -840,13 +962,9 @@ unsigned long __device_coherent_rss(struct task_struct *task)
 	if (!mm)
 		return 0;
 
-	if (mmap_read_trylock(mm)) {
-		/* Set by exit_mmap() before the page tables go */
-		if (!test_bit(MMF_OOM_SKIP, &mm->flags))
-			walk_page_range(mm, 0, TASK_SIZE_MAX,
-					&count_device_pages_ops, &nr_pages);
-		mmap_read_unlock(mm);
-	}
+	if (test_bit(MMF_DEVICE_COHERENT, &mm->flags) ||
+	    (get_mm_counter(mm, MM_SHMEMPAGES) && devices_have_shmem()))
+		nr_pages = mm_device_pages(mm);
 	mmdrop(mm);
 
 	return nr_pages;

@@ -23,6 +23,7 @@
 #include <linux/mmdebug.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/sched/coredump.h>
 #include <linux/types.h>
 
 struct folio;
@@ -251,6 +252,25 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 #endif
 }
 
+/**
+ * device_coherent_mark_mm - this address space may have pages on a device
+ * @mm: the address space, or NULL
+ *
+ * Who gives it one says so before: a policy that names a device, an allocation
+ * by one, a system call that moves pages, a driver that maps its own with
+ * vm_insert_page() or migrate_vma_pages(). A fork inherits it. The OOM killer doesn't look for device
+ * pages where there is no mark.
+ *
+ * Context: Any.
+ */
+static inline void device_coherent_mark_mm(struct mm_struct *mm)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (mm && !test_bit(MMF_DEVICE_COHERENT, &mm->flags))
+		set_bit(MMF_DEVICE_COHERENT, &mm->flags);
+#endif
+}
+
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 DECLARE_STATIC_KEY_FALSE(device_coherent_key);
 
@@ -395,8 +415,10 @@ static inline void device_coherent_mark(struct mempolicy *pol,
 			(MPOL_F_SHARED | MPOL_F_MOF | MPOL_F_MORON |
 			 MPOL_MODE_FLAGS)));
 
-	if (nodes_intersects(*nodes, node_states[N_DEVICE_COHERENT]))
+	if (nodes_intersects(*nodes, node_states[N_DEVICE_COHERENT])) {
 		pol->flags |= MPOL_F_DEVICE_COHERENT;
+		device_coherent_mark_mm(current->mm);
+	}
 #endif
 }
 
@@ -432,15 +454,18 @@ static inline bool device_coherent_reaches(const struct mempolicy *pol)
 }
 
 /*
- * Isolated folios on their way to a device: put back those that stay. Returns
- * how many.
+ * Isolated folios of @mm on their way to a device: put back those that stay.
+ * Returns how many.
  */
-static inline long device_coherent_put_back(bool to_device,
+static inline long device_coherent_put_back(struct mm_struct *mm,
+					    bool to_device,
 					    struct list_head *folios)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (unlikely(to_device))
+	if (unlikely(to_device)) {
+		device_coherent_mark_mm(mm);
 		return __device_coherent_put_back(folios);
+	}
 #endif
 	return 0;
 }
@@ -608,7 +633,7 @@ int device_coherent_demotion_node(int nid);
 void device_coherent_moved(int from, int to, long nr_pages,
 			   enum migrate_reason reason);
 void __device_coherent_migrated_in(const struct folio *src,
-				   const struct folio *dst,
+				   struct folio *dst,
 				   enum migrate_reason reason);
 void __device_coherent_migrated_out(const struct folio *src,
 				    const struct folio *dst,
@@ -654,7 +679,7 @@ static inline bool device_coherent_demotion_targets(int nid,
 
 /* Count and trace a folio that moved, if it is or was on a device */
 static inline void device_coherent_migrated(const struct folio *src,
-					    const struct folio *dst,
+					    struct folio *dst,
 					    enum migrate_reason reason)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
