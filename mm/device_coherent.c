@@ -19,6 +19,7 @@
 #include <linux/crash_dump.h>
 #include <linux/device.h>
 #include <linux/device_coherent.h>
+#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/initrd.h>
 #include <linux/kstrtox.h>
@@ -37,6 +38,7 @@
 #include <linux/numa_memblks.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
+#include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -44,6 +46,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include <asm/numa.h>
 #include <asm/sections.h>
@@ -142,7 +145,8 @@ struct page *device_coherent_alloc_pages(int nid, gfp_t gfp, unsigned int order)
 	if (!node_is_device_coherent(nid))
 		return NULL;
 
-	return __alloc_pages_node(nid, device_gfp(gfp), order);
+	/* Not by __alloc_pages_node(): the node may go at any moment. */
+	return __alloc_pages(device_gfp(gfp), order, nid, NULL);
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_pages);
 
@@ -162,7 +166,7 @@ struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 	if (!node_is_device_coherent(nid))
 		return NULL;
 
-	return __folio_alloc_node(device_gfp(gfp), order, nid);
+	return __folio_alloc(device_gfp(gfp), order, nid, NULL);
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_folio);
 
@@ -253,7 +257,7 @@ static struct folio *alloc_from_devices(gfp_t gfp, unsigned int order, int nid,
 			if (node_distance(nid, n) < node_distance(nid, best))
 				best = n;
 
-		folio = __folio_alloc_node_noprof(device_gfp(gfp), order, best);
+		folio = __folio_alloc_noprof(device_gfp(gfp), order, best, NULL);
 		if (folio)
 			return folio;
 		node_clear(best, devices);
@@ -452,6 +456,7 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	if (!names_devices(pol, gfp, &devices))
 		return alloc_by_policy(gfp, order, pol, ilx, nid);
 
+	device_coherent_mark_mm(current->mm);
 	nodes_andnot(system, pol->nodes, devices);
 	if (!nodes_empty(system)) {
 		if (!(pol->flags & MPOL_F_STATIC_NODES))
@@ -638,24 +643,67 @@ vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
 /* -- Accounting ---------------------------------------------------------- */
 
 /*
- * What of a zone counter isn't system memory. Everybody who reads the number of
- * free pages of the whole machine (MemFree, MemAvailable, dirty limits, the
- * overcommit reserves) wants to know what he could get.
+ * What of a machine-wide counter isn't system memory. Who reads one wants to
+ * know what the system has, what it uses, or what he could get (MemAvailable,
+ * dirty limits, overcommit reserves): invariant 3. The device's part is in the
+ * counters of its node.
+ *
+ * The inline functions of vmstat.h call these, and modules of any license
+ * could use those before.
  */
-unsigned long device_coherent_zone_state(enum zone_stat_item item)
+long device_coherent_zone_state(enum zone_stat_item item)
 {
-	unsigned long pages = 0;
+	long pages = 0;
 	int nid;
 
-	if (item != NR_FREE_PAGES)
-		return 0;
-
 	for_each_node_state(nid, N_DEVICE_COHERENT)
-		pages += zone_page_state(device_coherent_zone(nid), item);
+		pages += atomic_long_read(&device_coherent_zone(nid)->vm_stat[item]);
 
 	return pages;
 }
-EXPORT_SYMBOL_GPL(device_coherent_zone_state);
+EXPORT_SYMBOL(device_coherent_zone_state);
+
+/*
+ * Does it say how many pages are something now? Then, on a device, it is of
+ * pages that users have. All else is events, or of memory that isn't there.
+ */
+static bool counts_user_pages(enum node_stat_item item)
+{
+	switch (item) {
+	case NR_INACTIVE_ANON ... NR_UNEVICTABLE:
+	case NR_ISOLATED_ANON:
+	case NR_ISOLATED_FILE:
+	case NR_ANON_MAPPED:
+	case NR_FILE_MAPPED:
+	case NR_FILE_PAGES:
+	case NR_WRITEBACK:
+	case NR_SHMEM:
+	case NR_SHMEM_THPS:
+	case NR_SHMEM_PMDMAPPED:
+	case NR_ANON_THPS:
+#ifdef CONFIG_SWAP
+	case NR_SWAPCACHE:
+#endif
+		return true;
+	default:
+		return false;
+	}
+}
+
+long device_coherent_node_state(enum node_stat_item item)
+{
+	long pages = 0;
+	int nid;
+
+	if (!counts_user_pages(item))
+		return 0;
+
+	for_each_node_state(nid, N_DEVICE_COHERENT)
+		pages += atomic_long_read(&NODE_DATA(nid)->vm_stat[item]);
+
+	return pages;
+}
+EXPORT_SYMBOL(device_coherent_node_state);
 
 static unsigned long total_pages(void)
 {
@@ -679,7 +727,7 @@ void device_coherent_meminfo(struct seq_file *m)
 	seq_printf(m, "DeviceCoherentTotal: %8lu kB\n",
 		   total_pages() << (PAGE_SHIFT - 10));
 	seq_printf(m, "DeviceCoherentFree:  %8lu kB\n",
-		   device_coherent_zone_state(NR_FREE_PAGES) <<
+		   max(device_coherent_zone_state(NR_FREE_PAGES), 0L) <<
 		   (PAGE_SHIFT - 10));
 }
 
@@ -719,6 +767,27 @@ static void count_page(const struct folio *folio, enum node_stat_item item)
 	preempt_enable();
 }
 
+static bool mark_sharer(struct folio *folio, struct vm_area_struct *vma,
+			unsigned long addr, void *arg)
+{
+	device_coherent_mark_mm(vma->vm_mm);
+
+	return true;
+}
+
+/* A page that was shared by a fork: it is a device page of all who have it. */
+static void mark_sharers(struct folio *folio)
+{
+	struct rmap_walk_control rwc = {
+		.rmap_one = mark_sharer,
+	};
+
+	if (!folio_trylock(folio))
+		return;
+	rmap_walk(folio, &rwc);
+	folio_unlock(folio);
+}
+
 /*
  * A page from the system to a device, while nobody traces: move_pages() pays
  * for every instruction of it, and only the trace event would tell the reason.
@@ -727,9 +796,11 @@ static void count_page(const struct folio *folio, enum node_stat_item item)
  * Nobody can split the old folio any more.
  */
 void __device_coherent_migrated_in(const struct folio *src,
-				   const struct folio *dst,
+				   struct folio *dst,
 				   enum migrate_reason reason)
 {
+	if (folio_test_anon(dst) && folio_likely_mapped_shared(dst))
+		mark_sharers(dst);
 	if (!folio_test_large(src) && !folio_in_zone_device_coherent(src) &&
 	    !trace_device_coherent_moved_in_enabled())
 		count_page(dst, COHERENT_MOVED_IN);
@@ -761,48 +832,112 @@ void __device_coherent_evicted(int nid, unsigned long nr_reclaimed,
 	trace_device_coherent_evicted(nid, nr_pages);
 }
 
-static bool on_device(const struct folio *folio)
+/**
+ * struct device_rss - a look into page tables for device pages
+ * @limit: a table, or a huge page, is looked into if the hash of its address is
+ *	   up to that. A program's pages may lie in a pattern; the sample doesn't.
+ * @seen: pages that were seen
+ * @on_device: those of them that are on devices
+ */
+struct device_rss {
+	u32 limit;
+	unsigned long seen;
+	unsigned long on_device;
+};
+
+/* Of a large process so many tables and huge pages are looked into, about. */
+#define RSS_SAMPLE	64
+
+static void see_page(struct device_rss *rss, const struct page *page,
+		     unsigned long nr_pages)
 {
-	return folio && folio_in_zone_device_coherent(folio);
+	if (!page)
+		return;
+	rss->seen += nr_pages;
+	if (page_in_zone_device_coherent(page))
+		rss->on_device += nr_pages;
 }
 
-static int count_device_pte(pte_t *pte, unsigned long addr, unsigned long next,
-			    struct mm_walk *walk)
+static void count_in_table(struct device_rss *rss, struct vm_area_struct *vma,
+			   pmd_t *pmd, unsigned long addr, unsigned long end)
 {
-	unsigned long *nr_pages = walk->private;
-	pte_t entry = ptep_get(pte);
+	pte_t *start, *pte;
+	spinlock_t *ptl;	/* of the page table */
 
-	if (pte_present(entry) &&
-	    on_device(vm_normal_folio(walk->vma, addr, entry)))
-		++*nr_pages;
+	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!start)
+		return;
+	__acquire(ptl);		/* sparse doesn't see it */
+	for (pte = start; addr < end; pte++, addr += PAGE_SIZE) {
+		pte_t entry = ptep_get(pte);
 
-	return 0;
+		if (pte_present(entry))
+			see_page(rss, vm_normal_page(vma, addr, entry), 1);
+	}
+	pte_unmap_unlock(start, ptl);
 }
 
+static void count_in_huge(struct device_rss *rss, struct vm_area_struct *vma,
+			  pmd_t *pmd, unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
+
+	if (pmd_trans_huge(*pmd))
+		see_page(rss, vm_normal_page_pmd(vma, addr, *pmd),
+			 (end - addr) >> PAGE_SHIFT);
+	spin_unlock(ptl);
+}
+
+/*
+ * Nothing below is left to the walker, which would split a huge entry, and
+ * sleep for that; neither those of files that DAX maps.
+ */
 static int count_device_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
 			    struct mm_walk *walk)
 {
-	unsigned long *nr_pages = walk->private;
+	struct device_rss *rss = walk->private;
 	pmd_t entry = pmdp_get_lockless(pmd);
-	spinlock_t *ptl;	/* of the page table */
 
-	if (!is_swap_pmd(entry) && !pmd_trans_huge(entry))
+	walk->action = ACTION_CONTINUE;
+	if (hash_64(addr >> PMD_SHIFT, 32) > rss->limit)
 		return 0;
 
-	/* A huge page need not be split to be counted. */
-	walk->action = ACTION_CONTINUE;
-	ptl = pmd_lock(walk->mm, pmd);
-	if (pmd_trans_huge(*pmd) &&
-	    on_device(vm_normal_folio_pmd(walk->vma, addr, *pmd)))
-		*nr_pages += (next - addr) >> PAGE_SHIFT;
-	spin_unlock(ptl);
+	if (pmd_trans_huge(entry))
+		count_in_huge(rss, walk->vma, pmd, addr, next);
+	else if (pmd_present(entry) && !pmd_leaf(entry))
+		count_in_table(rss, walk->vma, pmd, addr, next);
 
 	return 0;
 }
 
+static int count_device_pud(pud_t *pud, unsigned long addr, unsigned long next,
+			    struct mm_walk *walk)
+{
+	pud_t entry = READ_ONCE(*pud);
+
+	if (!pud_present(entry) || pud_leaf(entry))
+		walk->action = ACTION_CONTINUE;
+
+	return 0;
+}
+
+/* Anonymous pages; shmem's and a driver's, which may be of others who asked */
+static int may_have_device_pages(unsigned long start, unsigned long end,
+				 struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+
+	if (vma->vm_flags & (VM_PFNMAP | VM_HUGETLB))
+		return 1;
+
+	return !vma->anon_vma && !(vma->vm_flags & VM_MIXEDMAP) &&
+	       !vma_is_shmem(vma);
+}
+
 static const struct mm_walk_ops count_device_pages_ops = {
+	.pud_entry = count_device_pud,
 	.pmd_entry = count_device_pmd,
-	.pte_entry = count_device_pte,
+	.test_walk = may_have_device_pages,
 	.walk_lock = PGWALK_RDLOCK,
 };
 
@@ -827,16 +962,48 @@ static struct mm_struct *grab_mm(struct task_struct *task)
 	return mm;
 }
 
+/* Shared memory that somebody put on a device is mapped by whoever likes to. */
+static bool devices_have_shmem(void)
+{
+	return device_coherent_node_state(NR_SHMEM) > 0;
+}
+
+static unsigned long mm_device_pages(struct mm_struct *mm)
+{
+	unsigned long pages = get_mm_counter(mm, MM_ANONPAGES) +
+			      get_mm_counter(mm, MM_SHMEMPAGES);
+	unsigned long units = max(mm_pgtables_bytes(mm) / PAGE_SIZE,
+				  pages / (PMD_SIZE / PAGE_SIZE));
+	unsigned long share = 1 + units / RSS_SAMPLE;
+	struct device_rss rss = { .limit = U32_MAX / share };
+
+	if (!mmap_read_trylock(mm))
+		return 0;
+	/* Set by exit_mmap() before the page tables go */
+	if (!test_bit(MMF_OOM_SKIP, &mm->flags))
+		walk_page_range(mm, 0, TASK_SIZE_MAX, &count_device_pages_ops,
+				&rss);
+	mmap_read_unlock(mm);
+
+	if (share > 1 && rss.seen)
+		return pages * rss.on_device / rss.seen;
+
+	return rss.on_device;
+}
+
 /**
  * __device_coherent_rss - how much of a task's memory is on devices
  * @task: the task
  *
  * For the OOM killer, which looks for a task whose end gives back most system
  * memory (invariant 4). Nobody counts device pages by task: it would take a
- * counter wherever a page is mapped, unmapped or moved. So look.
+ * counter wherever a page is mapped, unmapped or moved. So look, at those who
+ * may have any, and of a large process at a sample: the OOM killer looks at
+ * all tasks with locks held that everybody wants.
  *
  * Context: Any but interrupts; doesn't sleep. The caller keeps @task alive.
- * Return: number of pages mapped; 0 if the mm is gone or locked for writing.
+ * Return: number of pages mapped, or about that; 0 if the mm is gone or locked
+ * for writing.
  */
 unsigned long __device_coherent_rss(struct task_struct *task)
 {
@@ -846,13 +1013,9 @@ unsigned long __device_coherent_rss(struct task_struct *task)
 	if (!mm)
 		return 0;
 
-	if (mmap_read_trylock(mm)) {
-		/* Set by exit_mmap() before the page tables go */
-		if (!test_bit(MMF_OOM_SKIP, &mm->flags))
-			walk_page_range(mm, 0, TASK_SIZE_MAX,
-					&count_device_pages_ops, &nr_pages);
-		mmap_read_unlock(mm);
-	}
+	if (test_bit(MMF_DEVICE_COHERENT, &mm->flags) ||
+	    (get_mm_counter(mm, MM_SHMEMPAGES) && devices_have_shmem()))
+		nr_pages = mm_device_pages(mm);
 	mmdrop(mm);
 
 	return nr_pages;
@@ -887,9 +1050,23 @@ struct device_coherent_range {
 	int nid;
 };
 
-/* Protects device_coherent_ranges and who is in N_DEVICE_COHERENT. */
+/*
+ * Protects device_coherent_ranges and what is told to others of the nodes.
+ * Who is in N_DEVICE_COHERENT changes under the device hotplug lock, which is
+ * taken inside this one, since it follows the memory, whoever adds or removes
+ * it.
+ */
 static DEFINE_MUTEX(device_coherent_lock);
 static LIST_HEAD(device_coherent_ranges);
+
+/* Nodes that are device nodes even without memory; device hotplug lock */
+static nodemask_t declared_nodes;
+
+/* Nodes whose folder is in sysfs; device hotplug lock */
+static nodemask_t nodes_with_folder;
+
+/* Nodes that notifiers were told of; device_coherent_lock */
+static nodemask_t announced_nodes;
 
 static BLOCKING_NOTIFIER_HEAD(device_coherent_notifiers);
 
@@ -925,11 +1102,6 @@ int device_coherent_unregister_notifier(struct notifier_block *nb)
 }
 EXPORT_SYMBOL_GPL(device_coherent_unregister_notifier);
 
-static void device_coherent_notify(int nid, enum device_coherent_event event)
-{
-	blocking_notifier_call_chain(&device_coherent_notifiers, event, &nid);
-}
-
 static bool device_coherent_node_in_use(int nid)
 {
 	struct device_coherent_range *range;
@@ -941,12 +1113,78 @@ static bool device_coherent_node_in_use(int nid)
 	return false;
 }
 
+static int device_coherent_block_on_node(struct memory_block *mem, void *arg)
+{
+	return mem->nid == *(int *)arg ? -EBUSY : 0;
+}
+
+/* Has the node memory, online or not? The caller holds the hotplug lock. */
+static bool node_has_blocks(int nid)
+{
+	return for_each_memory_block(&nid, device_coherent_block_on_node);
+}
+
+/*
+ * In node<nid>, which comes and goes with the node's memory blocks, and all
+ * that is in it with it. The caller holds the hotplug lock.
+ */
+static void create_folder(int nid)
+{
+	if (node_isset(nid, nodes_with_folder) || !node_devices[nid])
+		return;
+	if (sysfs_create_group(&node_devices[nid]->dev.kobj,
+			       &device_coherent_group))
+		pr_warn("node %d: no device_coherent folder in sysfs\n", nid);
+	else
+		node_set(nid, nodes_with_folder);
+}
+
+/* Tell those who want to know what has become of the nodes. */
+static void device_coherent_announce(void)
+{
+	int nid;
+
+	lockdep_assert_held(&device_coherent_lock);
+
+	for_each_node(nid) {
+		enum device_coherent_event event = DEVICE_COHERENT_NODE_REMOVED;
+		bool now;
+
+		lock_device_hotplug();
+		now = node_is_device_coherent(nid) && node_has_blocks(nid);
+		if (now)
+			create_folder(nid);
+		unlock_device_hotplug();
+
+		if (now == node_isset(nid, announced_nodes))
+			continue;
+		if (now) {
+			event = DEVICE_COHERENT_NODE_ADDED;
+			node_set(nid, announced_nodes);
+		} else {
+			node_clear(nid, announced_nodes);
+		}
+		blocking_notifier_call_chain(&device_coherent_notifiers, event,
+					     &nid);
+	}
+}
+
+static void announce_work_fn(struct work_struct *work)
+{
+	mutex_lock(&device_coherent_lock);
+	device_coherent_announce();
+	mutex_unlock(&device_coherent_lock);
+}
+
+static DECLARE_WORK(announce_work, announce_work_fn);
+
 /*
  * From here on the hotplug code puts what it brings online on this node into
- * the zone (invariant 7).
+ * the zone (invariant 7), whoever adds it.
  */
 static void set_device_node(int nid)
 {
+	node_set(nid, declared_nodes);
 	if (node_is_device_coherent(nid))
 		return;
 
@@ -956,25 +1194,60 @@ static void set_device_node(int nid)
 	static_branch_inc(&device_coherent_key);
 }
 
-/* The node's directory in sysfs has gone with its last memory block. */
+/*
+ * A node is a device node as long as it has memory in the zone, or is declared.
+ * Blocks that are offline count: they return to the zone.
+ */
 static void clear_device_node(int nid)
 {
-	if (device_coherent_node_in_use(nid))
+	if (node_isset(nid, declared_nodes) || node_has_blocks(nid))
 		return;
 
 	device_coherent_reset_room(nid);
+	/* Still there if the node has something that is no memory. */
+	if (node_isset(nid, nodes_with_folder) && node_devices[nid])
+		sysfs_remove_group(&node_devices[nid]->dev.kobj,
+				   &device_coherent_group);
+	node_clear(nid, nodes_with_folder);
 	static_branch_dec(&device_coherent_key);
 	node_clear_state(nid, N_DEVICE_COHERENT);
 }
 
-static int device_coherent_block_on_node(struct memory_block *mem, void *arg)
+/**
+ * __device_coherent_memory_removed - a range of a device node's memory is gone
+ * @nid: the node
+ *
+ * Those who hear of nodes hear of it later: here they could wait for who waits
+ * for the hotplug lock.
+ *
+ * Context: Process context, with the device hotplug lock.
+ */
+void __device_coherent_memory_removed(int nid)
 {
-	return mem->nid == *(int *)arg ? -EBUSY : 0;
+	/* The folder went with the node, though somebody is adding memory. */
+	if (!node_devices[nid])
+		node_clear(nid, nodes_with_folder);
+	clear_device_node(nid);
+	if (!node_is_device_coherent(nid))
+		schedule_work(&announce_work);
+}
+
+/* Nobody but its memory keeps it a device node any more. */
+static void undeclare_node(int nid)
+{
+	if (device_coherent_node_in_use(nid))
+		return;
+
+	lock_device_hotplug();
+	node_clear(nid, declared_nodes);
+	if (node_is_device_coherent(nid))
+		clear_device_node(nid);
+	unlock_device_hotplug();
 }
 
 /*
- * A node is a device node as a whole or not at all. The caller holds
- * device_coherent_lock.
+ * A node is a device node as a whole or not at all. The caller holds the
+ * hotplug lock.
  */
 static int device_coherent_check_node(int nid)
 {
@@ -995,13 +1268,25 @@ static int device_coherent_check_node(int nid)
 		}
 	}
 
-	if (node_state(nid, N_MEMORY) ||
-	    for_each_memory_block(&nid, device_coherent_block_on_node)) {
+	if (node_state(nid, N_MEMORY) || node_has_blocks(nid)) {
 		pr_err("node %d: has memory that isn't a device's\n", nid);
 		return -EBUSY;
 	}
 
 	return 0;
+}
+
+static int device_coherent_declare(int nid)
+{
+	int rc;
+
+	lock_device_hotplug();
+	rc = device_coherent_check_node(nid);
+	if (!rc)
+		set_device_node(nid);
+	unlock_device_hotplug();
+
+	return rc;
 }
 
 static int device_coherent_check_range(u64 start, u64 size)
@@ -1100,7 +1385,6 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size,
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 {
 	struct device_coherent_range *range;
-	bool first;
 	int rc;
 
 	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
@@ -1112,24 +1396,22 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 
 	mutex_lock(&device_coherent_lock);
 	rc = device_coherent_check_range(start, size);
-	if (!rc)
-		rc = device_coherent_check_node(nid);
+	if (rc)
+		goto out;
+	/* Of a node that goes and comes again, the first is told first. */
+	device_coherent_announce();
+	rc = device_coherent_declare(nid);
 	if (rc)
 		goto out;
 
-	set_device_node(nid);
 	rc = device_coherent_hotadd(nid, start, size, flags);
 	if (rc) {
 		pr_err("node %d: adding [mem %#018llx-%#018llx] failed: %pe\n",
 		       nid, start, start + size - 1, ERR_PTR(rc));
-		clear_device_node(nid);
+		undeclare_node(nid);
+		device_coherent_announce();
 		goto out;
 	}
-
-	first = !device_coherent_node_in_use(nid);
-	if (first && sysfs_create_group(&node_devices[nid]->dev.kobj,
-					&device_coherent_group))
-		pr_warn("node %d: no device_coherent folder in sysfs\n", nid);
 
 	range->nid = nid;
 	range->start = start;
@@ -1138,8 +1420,7 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	range = NULL;
 	pr_info("node %d: %llu MB at [mem %#018llx-%#018llx]\n", nid,
 		size >> 20, start, start + size - 1);
-	if (first)
-		device_coherent_notify(nid, DEVICE_COHERENT_NODE_ADDED);
+	device_coherent_announce();
 out:
 	mutex_unlock(&device_coherent_lock);
 	kfree(range);
@@ -1156,20 +1437,22 @@ EXPORT_SYMBOL_GPL(device_coherent_add);
  * can be offline.
  *
  * Context: Process context, sleeps.
- * Return: true if a range that device_coherent_add() added contains @addr.
+ * Return: true if the memory block at @addr is a device node's, whoever added it.
  */
 bool device_coherent_owns(u64 addr)
 {
-	struct device_coherent_range *range;
-	bool found = false;
+	struct memory_block *mem;
+	bool owns = false;
 
-	mutex_lock(&device_coherent_lock);
-	list_for_each_entry(range, &device_coherent_ranges, list)
-		if (addr - range->start < range->size)
-			found = true;
-	mutex_unlock(&device_coherent_lock);
+	lock_device_hotplug();
+	mem = find_memory_block(pfn_to_section_nr(PHYS_PFN(addr)));
+	if (mem) {
+		owns = node_is_device_coherent(mem->nid);
+		put_device(&mem->dev);
+	}
+	unlock_device_hotplug();
 
-	return found;
+	return owns;
 }
 
 static struct device_coherent_range *
@@ -1193,7 +1476,7 @@ device_coherent_find(int nid, u64 start, u64 size)
  *
  * Movable pages in the range are moved to system memory first. Memory that a
  * driver holds, and pages pinned for long, keep the range from being removed.
- * With its last range the node ceases to be a device node.
+ * With its last memory, whoever added it, the node ceases to be a device node.
  *
  * Context: Process context. Sleeps, takes the hotplug locks; tries until a
  * signal interrupts it.
@@ -1216,11 +1499,10 @@ int device_coherent_remove(int nid, u64 start, u64 size)
 
 	list_del(&range->list);
 	kfree(range);
-	clear_device_node(nid);
+	undeclare_node(nid);
 	pr_info("node %d: [mem %#018llx-%#018llx] removed\n", nid, start,
 		start + size - 1);
-	if (!node_is_device_coherent(nid))
-		device_coherent_notify(nid, DEVICE_COHERENT_NODE_REMOVED);
+	device_coherent_announce();
 out:
 	mutex_unlock(&device_coherent_lock);
 

@@ -645,6 +645,8 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 	if (err)
 		return err;
 
+	if (nid != NUMA_NO_NODE)
+		device_coherent_mark_mm(mm);
 	rw.mover = device_coherent_mover_start(nid, allowed);
 	if (!rw.mover)
 		return -ENOMEM;

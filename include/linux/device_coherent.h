@@ -23,6 +23,7 @@
 #include <linux/mmdebug.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/sched/coredump.h>
 #include <linux/types.h>
 
 struct alloc_context;
@@ -229,6 +230,19 @@ static inline struct zone *device_coherent_hotplug_zone(int nid)
 	return NULL;
 }
 
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+void __device_coherent_memory_removed(int nid);
+#endif
+
+/* Some memory of a node is gone, whoever brought it: was it the last? */
+static inline void device_coherent_memory_removed(int nid)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (node_is_device_coherent(nid))
+		__device_coherent_memory_removed(nid);
+#endif
+}
+
 /* Pages of the zone that are present on a node, for its memory states */
 static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 {
@@ -236,6 +250,25 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
 	return pgdat->node_zones[ZONE_DEVICE_COHERENT].present_pages;
 #else
 	return 0;
+#endif
+}
+
+/**
+ * device_coherent_mark_mm - this address space may have pages on a device
+ * @mm: the address space, or NULL
+ *
+ * Who gives it one says so before: a policy that names a device, an allocation
+ * by one, a system call that moves pages, a driver that maps its own with
+ * vm_insert_page() or migrate_vma_pages(). A fork inherits it. The OOM killer doesn't look for device
+ * pages where there is no mark.
+ *
+ * Context: Any.
+ */
+static inline void device_coherent_mark_mm(struct mm_struct *mm)
+{
+#ifdef CONFIG_ZONE_DEVICE_COHERENT
+	if (mm && !test_bit(MMF_DEVICE_COHERENT, &mm->flags))
+		set_bit(MMF_DEVICE_COHERENT, &mm->flags);
 #endif
 }
 
@@ -376,8 +409,10 @@ static inline void device_coherent_mark(struct mempolicy *pol,
 			(MPOL_F_SHARED | MPOL_F_MOF | MPOL_F_MORON |
 			 MPOL_MODE_FLAGS)));
 
-	if (nodes_intersects(*nodes, node_states[N_DEVICE_COHERENT]))
+	if (nodes_intersects(*nodes, node_states[N_DEVICE_COHERENT])) {
 		pol->flags |= MPOL_F_DEVICE_COHERENT;
+		device_coherent_mark_mm(current->mm);
+	}
 #endif
 }
 
@@ -457,15 +492,18 @@ static inline bool device_coherent_barred(const struct mempolicy *pol,
 }
 
 /*
- * Isolated folios on their way to a device: put back those that stay. Returns
- * how many.
+ * Isolated folios of @mm on their way to a device: put back those that stay.
+ * Returns how many.
  */
-static inline long device_coherent_put_back(bool to_device,
+static inline long device_coherent_put_back(struct mm_struct *mm,
+					    bool to_device,
 					    struct list_head *folios)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
-	if (unlikely(to_device))
+	if (unlikely(to_device)) {
+		device_coherent_mark_mm(mm);
 		return __device_coherent_put_back(folios);
+	}
 #endif
 	return 0;
 }
@@ -635,7 +673,7 @@ int device_coherent_demotion_node(int nid);
 void device_coherent_moved(int from, int to, long nr_pages,
 			   enum migrate_reason reason);
 void __device_coherent_migrated_in(const struct folio *src,
-				   const struct folio *dst,
+				   struct folio *dst,
 				   enum migrate_reason reason);
 void __device_coherent_migrated_out(const struct folio *src,
 				    const struct folio *dst,
@@ -672,7 +710,7 @@ static inline bool device_coherent_demotion_targets(int nid,
 
 /* Count and trace a folio that moved, if it is or was on a device */
 static inline void device_coherent_migrated(const struct folio *src,
-					    const struct folio *dst,
+					    struct folio *dst,
 					    enum migrate_reason reason)
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT

@@ -116,7 +116,7 @@ bool node_pages(int nid, struct node_pages *pages)
 	bool here = false, found = false;
 	char line[256];
 	FILE *f;
-	long n;
+	long n, min = 0;
 	int id;
 
 	memset(pages, 0, sizeof(*pages));
@@ -134,6 +134,9 @@ bool node_pages(int nid, struct node_pages *pages)
 			pages->free += n;
 		} else if (sscanf(line, " managed %ld", &n) == 1) {
 			pages->managed += n;
+			pages->min += n ? min : 0;
+		} else if (sscanf(line, " min %ld", &n) == 1) {
+			min = n;
 		} else if (sscanf(line, " count: %ld", &n) == 1) {
 			pages->pcp += n;
 		}

@@ -58,11 +58,13 @@
  * @managed: pages the allocator owns
  * @free: pages on its free lists
  * @pcp: free pages on the lists of the CPUs
+ * @min: watermark, of zones that have pages
  */
 struct node_pages {
 	long managed;
 	long free;
 	long pcp;
+	long min;
 };
 
 /* Return: number of nodes in a file of /sys/devices/system/node; ids in @ids */
