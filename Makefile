@@ -8,7 +8,7 @@ export LINUX KERNEL TESTS PATCH BUILD V PATIENCE
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
-.PHONY: help run check check-docs check-upstream check-series check-off series refresh discard lint bench
+.PHONY: help run check check-bases check-docs check-upstream check-series check-off series refresh discard lint bench
 .PHONY: kernel stock debug off selftests source tree deps clean distclean
 
 help:
@@ -26,6 +26,8 @@ help:
 	@echo 'make series         the mails, in build/series (V=2 for version 2)'
 	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
 	@echo '                    (BUILD=1: compile after each, option on and off; takes long)'
+	@echo 'make check-bases    prove that they apply to every kernel source that apt serves, and compile'
+	@echo '                    on the oldest and the newest (BUILD=0: apply only, as in CI)'
 	@echo 'make check-off      prove that with the option off every object has the same machine code'
 	@echo '                    (TOUCHED=1: of those in folders that the series touches)'
 	@echo 'make check-docs     build our documentation pages, and fail on any warning about them'
@@ -73,6 +75,9 @@ series: deps
 
 check-series: deps
 	@scripts/series check
+
+check-bases: deps
+	@scripts/check-bases
 
 # All objects of the kernel; with TOUCHED=1 those in folders that the series
 # touches, for which there is time in .ci/run.

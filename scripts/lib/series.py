@@ -105,8 +105,8 @@ class Line:
         self.maintainers = maintainers
 
 
-def load():
-    """The lines of patches/series, checked against what is there."""
+def load(base=STOCK):
+    """The lines of patches/series, checked against what is there, and in the base."""
     data = read(os.path.join(PATCHES, "series"))
     if data is None:
         raise Refused("patches/series is not there: it names the patches in their order")
@@ -151,13 +151,13 @@ def load():
               if name.endswith(".patch") and name not in seen]
     if unused:
         raise Refused("patches/series does not name %s" % ", ".join(unused))
-    check_new_files(lines, owner)
+    check_new_files(lines, owner, base)
     return lines
 
 
-def check_new_files(lines, owner):
+def check_new_files(lines, owner, base):
     for path in owner:
-        if os.path.lexists(os.path.join(STOCK, path)):
+        if os.path.lexists(os.path.join(base, path)):
             raise Refused("%s is a file of the kernel itself: change it with a patch" % path)
     for line in lines:
         for path in line.patch.sections:
@@ -230,26 +230,29 @@ def git_env():
     return env
 
 
-def apply_sections(folder, name, sections, reverse=False):
-    """Apply parts of a patch to the files under a folder; None or what failed.
+def apply_sections(folder, sections, reverse=False, fuzzed=None):
+    """Apply parts of a patch, each to its file under a folder; None or what failed.
 
     A hunk whose context another 6.12.y changed applies with one line of it, as
-    'git am -C1' does: so one series serves all versions that apt has. What it
-    then gives is compiled by 'make check-bases'.
+    'git am -C1' does: so one series serves all versions of patches/bases. What
+    it then gives is compiled by 'make check-bases', and 'fuzzed' takes the path.
     """
-    if not sections:
-        return None
-    errors = []
-    for context in ([], ["-C1"]):
-        command = ["git", "apply", "-p1", "--whitespace=nowarn", *context]
-        if reverse:
-            command.append("-R")
-        done = subprocess.run(command + ["-"], input="".join(sections).encode(), cwd=folder,
-                              env=git_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if done.returncode == 0:
-            return None
-        errors.append(done.stderr.decode(errors="replace"))
-    return errors[0]
+    for section in sections:
+        error = None
+        for context in ([], ["-C1"]):
+            command = ["git", "apply", "-p1", "--whitespace=nowarn", *context]
+            if reverse:
+                command.append("-R")
+            done = subprocess.run(command + ["-"], input=section.encode(), cwd=folder,
+                                  env=git_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if done.returncode == 0:
+                if context and fuzzed is not None:
+                    fuzzed.append(section.split("\n", 1)[0].split(" b/", 1)[1])
+                break
+            error = error or done.stderr.decode(errors="replace")
+        else:
+            return error
+    return None
 
 
 def explain_failure(patch, error):
@@ -269,10 +272,15 @@ def explain_failure(patch, error):
 
 
 class Workbench:
-    """A scratch folder with the touched files only, stepped through the series."""
+    """A scratch folder with the touched files only, stepped through the series.
 
-    def __init__(self, lines):
+    'fuzzed' then lists what applied with less context: (patch, path).
+    """
+
+    def __init__(self, lines, base=STOCK):
         self.lines = lines
+        self.base = base
+        self.fuzzed = []
         self.touched = {path for line in lines for path in line.patch.sections}
         self.new = {path for line in lines for path in line.new_files}
         if any(line.maintainers for line in lines):
@@ -281,7 +289,7 @@ class Workbench:
     def __enter__(self):
         self.folder = tempfile.mkdtemp(dir=BUILD, prefix=".new-bench-")
         for path in sorted(self.touched):
-            self.put(path, read(os.path.join(STOCK, path)))
+            self.put(path, read(os.path.join(self.base, path)))
         return self
 
     def __exit__(self, *_):
@@ -307,9 +315,11 @@ class Workbench:
             if not os.path.exists(os.path.join(self.folder, path)):
                 raise Refused("patches/%s changes %s, which this kernel does not have" %
                               (line.patch.name, path))
-        error = apply_sections(self.folder, line.patch.name, line.patch.sections.values())
+        fuzzed = []
+        error = apply_sections(self.folder, line.patch.sections.values(), fuzzed=fuzzed)
         if error:
             raise Refused(explain_failure(line.patch, error))
+        self.fuzzed += [(line.patch.name, path) for path in fuzzed]
         for path in line.new_files:
             self.put(path, read(os.path.join(REPO, path)))
         if line.maintainers:
@@ -327,15 +337,26 @@ def touched(lines):
     return paths | {path for line in lines for path in line.new_files} | {"MAINTAINERS"}
 
 
-def final_files(lines):
-    """Path: (content, executable) of every file that the series touches, at its end."""
-    with Workbench(lines) as bench:
+def final_files(lines, base=STOCK, fuzzed=None):
+    """Path: (content, executable) of every file that the series touches, at its end.
+
+    The list 'fuzzed' takes what Workbench says of that.
+    """
+    with Workbench(lines, base) as bench:
         for line in lines:
             bench.step(line)
         files = {path: (bench.get(path),
-                        os.access(os.path.join(STOCK, path), os.X_OK)) for path in bench.touched}
+                        os.access(os.path.join(base, path), os.X_OK)) for path in bench.touched}
         files.update({path: (bench.get(path), is_executable(path)) for path in bench.new})
+        if fuzzed is not None:
+            fuzzed += bench.fuzzed
         return files
+
+
+def fuzz_note(fuzzed):
+    """One line that names what applied with less context."""
+    return "applied with less context: " + \
+        ", ".join("patches/%s (%s)" % (name, path) for name, path in fuzzed)
 
 
 def make_section(path, before, after):

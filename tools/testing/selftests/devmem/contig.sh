@@ -26,7 +26,7 @@ MANAGED=$(node_managed "$NID")
 after_test() {
 	[[ ! -d $RING ]] || rmmod device_coherent_ring || :
 	testmod free >/dev/null
-	pkill -f 'pressure_task hold' || :
+	end_tasks
 }
 
 # MB: a task with that much memory on the device

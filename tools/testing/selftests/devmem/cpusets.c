@@ -64,6 +64,10 @@ struct place {
 
 #define V1_ROOT	"/tmp/devmem-cpuset"
 
+/* What the kernel does in its own time is waited for, for 30 seconds */
+#define TICK		100000
+#define PATIENCE_TICKS	300
+
 static int put(const char *dir, const char *file, const char *text)
 {
 	char path[160];
@@ -177,14 +181,14 @@ static const char *enter(struct place *place, bool v1)
 	place->root = v1 ? V1_ROOT : "/sys/fs/cgroup";
 	mkdir(V1_ROOT, 0755);
 	/* It takes a moment until the other hierarchy lets the controller go. */
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < PATIENCE_TICKS; i++) {
 		rc = put("/sys/fs/cgroup", "cgroup.subtree_control",
 			 v1 ? "-cpuset" : "+cpuset");
 		if (v1)
 			rc = mount("none", V1_ROOT, "cgroup", 0, "cpuset");
 		if (!rc)
 			break;
-		usleep(100000);
+		usleep(TICK);
 	}
 	snprintf(place->dir, sizeof(place->dir), "%s/devmem", place->root);
 	if (!make_cpuset(place->dir, place->id, v1) ||
@@ -194,9 +198,26 @@ static const char *enter(struct place *place, bool v1)
 	return NULL;
 }
 
+/* Groups that the hierarchy of the cpuset controller has, its root included */
+static int groups(void)
+{
+	FILE *f = fopen("/proc/cgroups", "r");
+	char line[128];
+	int n = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "cpuset %*d %d", &n);
+	if (f)
+		fclose(f);
+
+	return n;
+}
+
 /* Return: 0 if nothing is left of it */
 static int leave(struct place *place)
 {
+	int i;
+
 	set_policy(MPOL_DEFAULT, 0);
 	put_number(place->root, "cgroup.procs", getpid());
 	if (rmdir(place->dir))
@@ -208,7 +229,8 @@ static int leave(struct place *place)
 	 * A hierarchy that is unmounted while a group of it is still being
 	 * freed lives on, and keeps its controller.
 	 */
-	usleep(500000);
+	for (i = 0; i < PATIENCE_TICKS && groups() != 1; i++)
+		usleep(TICK);
 
 	return umount(V1_ROOT);
 }
@@ -382,10 +404,10 @@ static void rebind(struct __test_metadata *_metadata, const char *dir,
 	seen[1] = new_pages(id, p + SIZE);
 	if (migrates) {
 		/* What was outside leaves, but never for a device. */
-		for (i = 0; i < 50; i++) {
+		for (i = 0; i < PATIENCE_TICKS; i++) {
 			if (!(nodes_of(id, p, SIZE, NULL) & ~r->after))
 				break;
-			usleep(100000);
+			usleep(TICK);
 		}
 		EXPECT_EQ(0, nodes_of(id, p, SIZE, NULL) & ~r->after);
 		EXPECT_EQ(0, nodes_of(id, p, SIZE, NULL) & ~r->at_first &
@@ -961,8 +983,8 @@ TEST_F(v2, child_left_with_a_device)
 	strtok(effective, "\n");
 	EXPECT_STREQ(list(self->place.id, S0 | D1, expected), effective);
 	EXPECT_EQ(S0, new_pages(self->place.id, p + 2 * SIZE));
-	for (i = 0; i < 50 && nodes_of(self->place.id, p, SIZE, NULL) != S0; i++)
-		usleep(100000);
+	for (i = 0; i < PATIENCE_TICKS && nodes_of(self->place.id, p, SIZE, NULL) != S0; i++)
+		usleep(TICK);
 	EXPECT_EQ(S0, nodes_of(self->place.id, p, SIZE, NULL));
 	/* The device is still there; what was bound to it may stay. */
 	EXPECT_EQ(D1, nodes_of(self->place.id, p + SIZE, SIZE, NULL));
@@ -1118,8 +1140,8 @@ TEST_F(v1, memory_migrate)
 
 	/* Another device takes its place; nobody named that. */
 	ASSERT_EQ(0, put_mems(self->place.dir, self->place.id, S1 | D2));
-	for (i = 0; i < 50 && nodes_of(self->place.id, p, 2 * SIZE, NULL) != S1; i++)
-		usleep(100000);
+	for (i = 0; i < PATIENCE_TICKS && nodes_of(self->place.id, p, 2 * SIZE, NULL) != S1; i++)
+		usleep(TICK);
 	EXPECT_EQ(S1, nodes_of(self->place.id, p, 2 * SIZE, NULL));
 	EXPECT_TRUE(intact(p, 2 * SIZE, 1));
 	munmap(p, 2 * SIZE);

@@ -275,13 +275,42 @@ fill_up() {
 	done
 }
 
+# Pages of programs that have ended may wait in a batch on their way to an LRU
+# list; to compact a node begins with emptying those of all nodes.
+drain_batches() {
+	echo 1 >"$NODE_DIR/node${DEVICE_NODES[0]}/compact"
+}
+
+# NID: used pages, when what is freed late has had its time
+node_left() {
+	local used
+
+	for _ in {1..20}; do
+		used=$(node_used "$1")
+		((used)) || break
+		drain_batches
+		sleep 0.1
+	done
+	echo "$used"
+}
+
 # Everything is free that can be: the state between tests
 expect_all_free() {
 	local nid
 
 	for nid in $(device_nodes); do
-		expect "used pages of node $nid" "$(node_used "$nid")" 0
+		expect "used pages of node $nid" "$(node_left "$nid")" 0
 	done
+}
+
+# Ends what start_task() started, and waits until it is gone
+end_tasks() {
+	pkill -f 'pressure_task hold' || return 0
+	for _ in {1..100}; do
+		pgrep -f 'pressure_task hold' >/dev/null || break
+		sleep 0.1
+	done
+	drain_batches
 }
 
 # For tests that run on the host and start virtual machines: sets VM to the
@@ -304,7 +333,7 @@ find_vm() {
 # NAME VM_OPTION... -- COMMAND...: boots in the background. What the command
 # and the console say goes to $WORK/NAME.{out,err,log}, the end to NAME.status.
 boot() {
-	local name=$1 timeout=180
+	local name=$1 timeout=600
 
 	shift
 	! debug_kernel || timeout=1200

@@ -24,7 +24,7 @@ trap 'rm -f "$OUT"' EXIT
 
 # shellcheck disable=SC2317 # called by run_test
 after_test() {
-	pkill -f 'pressure_task hold' || :
+	end_tasks
 	pkill -x devmem || :
 }
 
@@ -72,7 +72,7 @@ alloc() {
 	expect_all_free
 	"$TOOL" alloc --size 16M --node "$OTHER" --exact --hold >"$OUT" 2>&1 &
 	pid=$!
-	for _ in {1..100}; do
+	for _ in {1..600}; do
 		(($(node_used "$OTHER") < 4096)) || break
 		sleep 0.1
 	done
@@ -128,10 +128,10 @@ examples() {
 	grep -qx "16 MB, contiguous, of node [0-9]*" "$OUT" || fail "$(cat "$OUT")"
 	"$DEVMEM_DIR/example_migrate" >"$OUT" 2>/dev/null
 	grep -qx "moved 8192 pages; .*" "$OUT" || fail "$(cat "$OUT")"
-	timeout 20 "$DEVMEM_DIR/example_room" "$NID" >"$OUT"
+	timeout 60 "$DEVMEM_DIR/example_room" "$NID" >"$OUT"
 	grep -qx "64 MB are free on node $NID" "$OUT" || fail "$(cat "$OUT")"
 	"$TOOL" alloc --size 96M --node "$NID" --exact --hold >/dev/null 2>&1 &
-	for _ in {1..100}; do
+	for _ in {1..600}; do
 		(($(node_used "$NID") < 24576)) || break
 		sleep 0.1
 	done

@@ -1102,9 +1102,11 @@ TEST_F_TIMEOUT(driver, verify_sees_swap_and_sharing, PATIENCE)
 TEST_F_TIMEOUT(driver, poll_waits_for_room, PATIENCE)
 {
 	struct pollfd pollfd = { .fd = self->fd, .events = POLLIN };
-	int buf, status;
+	int buf, status, go[2];
 	pid_t pid;
+	char c;
 
+	ASSERT_EQ(0, pipe(go));
 	EXPECT_EQ(1, poll(&pollfd, 1, 0));
 	EXPECT_EQ(POLLERR, pollfd.revents);
 	buf = devmem_alloc(self->fd, self->n.d1, self->size - MIB, 0, 0);
@@ -1117,12 +1119,16 @@ TEST_F_TIMEOUT(driver, poll_waits_for_room, PATIENCE)
 
 	pid = fork();
 	if (!pid) {
+		close(go[1]);
+		(void)!read(go[0], &c, 1);
+		/* The parent waits by now; if it doesn't, that's as good. */
 		usleep(200000);
 		_exit(0);
 	}
 	/* The child has the buffer, too: it is its end that makes room. */
 	close(buf);
 	EXPECT_EQ(0, poll(&pollfd, 1, 0));
+	ASSERT_EQ(1, write(go[1], "x", 1));
 	EXPECT_EQ(1, poll(&pollfd, 1, 20000));
 	EXPECT_EQ(POLLIN, pollfd.revents);
 	waitpid(pid, &status, 0);

@@ -149,7 +149,7 @@ static long left(const struct env *e)
 		ksft_print_msg("the kernel complains, see its log\n");
 		return 1;
 	}
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < 200; i++) {
 		buffers = open_buffers() - e->buffers;
 		files = open_files() - e->files;
 		pages = system_pages(&e->n) - e->pages;
@@ -623,7 +623,7 @@ TEST_F(call, numbers)
 	union args a = self->good;
 	int err;
 
-	for (i = 0; i < 3000 && before(end); i++) {
+	for (i = 0; i < 3000 && (i < 100 || before(end)); i++) {
 		memcpy(&a, &self->good, _IOC_SIZE(variant->cmd));
 		for (k = 0; k <= next_random(&seed) % 3; k++) {
 			__u32 value = strange_number(&seed);
@@ -934,7 +934,7 @@ TEST_F(dev, filling_node)
 	const int fd = self->e.fd, d1 = self->e.n.d1;
 	const unsigned long half = node_bytes(d1) / 2;
 	int err, i, status, done = 0, no_room = 0;
-	time_t end = time(NULL) + 6;
+	time_t end = time(NULL) + 60;
 	pid_t filler = fork();
 
 	if (!filler) {
@@ -1261,18 +1261,20 @@ TEST_F(buffer, fork_and_exec)
 	struct devmem_alloc a = {
 		.node = self->e.n.d1, .size = BUF, .fd_flags = O_RDWR,
 	};
-	char command[64];
-	int status;
+	char command[64], c;
+	int status, go[2];
 	pid_t pid;
 
+	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	if (!pid) {
 		while (fcntl(self->buf, F_GETFD) >= 0 &&
 		       *(atomic_int *)self->p != 5)
 			usleep(1000);
 		close(self->buf);
-		/* After its parent closed and unmapped it */
-		usleep(50000);
+		/* After its parent closed and unmapped it, and counted */
+		close(go[1]);
+		(void)!read(go[0], &c, 1);
 		_exit(!intact(self->p, BUF, 5) ||
 		      try_alloc(self->e.fd, self->e.n.d1, PAGE, 0, 0));
 	}
@@ -1282,6 +1284,7 @@ TEST_F(buffer, fork_and_exec)
 	close(self->e.fd);
 	munmap(self->p, BUF);
 	EXPECT_EQ(4, node_used_at_rest(self->e.n.d1, 4));
+	ASSERT_EQ(1, write(go[1], "x", 1));
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, node_left(self->e.n.d1));
@@ -1364,7 +1367,7 @@ TEST_F(dev, many_watches)
 			break;
 	}
 	EXPECT_LT(MANY - 20, n);
-	for (i = 0; i < 100 && told < (__u64)n; i++) {
+	for (i = 0; i < 600 && told < (__u64)n; i++) {
 		usleep(50000);
 		if (read(event, &more, sizeof(more)) == sizeof(more))
 			told += more;
@@ -1887,9 +1890,9 @@ TEST_F(dev, watch_too_much)
 	}
 	EXPECT_EQ(-1, read(event, &count, sizeof(count)));
 	EXPECT_EQ(0, devmem_watch(fd, d1, all, event));
-	EXPECT_EQ(POLLIN, ready(fd, 2000));
+	EXPECT_EQ(POLLIN, ready(fd, 20000));
 	EXPECT_EQ(0, devmem_watch(fd, d1, 1, event));
-	EXPECT_EQ(POLLIN, ready(fd, 2000));
+	EXPECT_EQ(POLLIN, ready(fd, 20000));
 	usleep(200000);
 	EXPECT_EQ((ssize_t)sizeof(count), read(event, &count, sizeof(count)));
 	EXPECT_LE(1, (long)count);
@@ -1955,7 +1958,7 @@ TEST_F(dev, watch_ends)
 {
 	const int d1 = self->e.n.d1, fd = self->e.fd;
 	struct waiter ended = { .fd = fd, .ms = 60000 };
-	struct waiter closed = { .fd = dup(fd), .ms = 500 };
+	struct waiter closed = { .fd = dup(fd), .ms = 3000 };
 	pthread_t thread;
 
 	ASSERT_EQ(0, devmem_watch(fd, d1, HUGE_U64, -1));
@@ -2435,7 +2438,8 @@ TEST_F(race, race)
 		bool ok = variant->step(&r, round++);
 
 		EXPECT_TRUE(ok);
-		if (!ok || (round >= ROUNDS / 4 && !before(end)))
+		if (!ok || (round >= ROUNDS / 4 && r.moved >= 2 * N &&
+			    !before(end)) || !before(end + 60))
 			break;
 	}
 	r.stop = true;
@@ -2489,7 +2493,7 @@ TEST_F(dev, interrupted)
 static void pull(const struct env *e, char *p, int pidfd, int nid,
 		 atomic_long *mine, atomic_long *others)
 {
-	time_t end = time(NULL) + 4;
+	time_t end = time(NULL) + 60;
 
 	while (before(end) && (*mine < 8 * N || *others < 8 * N)) {
 		struct devmem_migrate m = { };
@@ -2718,11 +2722,14 @@ TEST_F(gone, while_used)
 			use_node(&self->e, nid, done);
 		}
 	}
-	for (i = 0; i < 20 && before(end); i++) {
+	/* Until each has happened */
+	for (i = 0; before(end + 60); i++) {
+		if ((i >= 20 || !before(end)) && times && done[0] && done[1])
+			break;
 		times += set_there(nid, variant->removed, false);
-		usleep(i * 1000);
+		usleep(i % 20 * 1000);
 		EXPECT_TRUE(set_there(nid, variant->removed, true));
-		usleep(i * 1000);
+		usleep(i % 20 * 1000);
 	}
 	for (i = 0; i < 2; i++) {
 		kill(pids[i], SIGKILL);

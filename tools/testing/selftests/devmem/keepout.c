@@ -453,7 +453,7 @@ static void check_ranges(struct __test_metadata *_metadata, struct ranges *r,
 	EXPECT_TRUE(is_huge(r->device));
 	/* Time for the others to become huge as well */
 	until = read_number(KHUGEPAGED "full_scans") + 3;
-	wait_number(KHUGEPAGED "full_scans", until, 5);
+	wait_number(KHUGEPAGED "full_scans", until, 60);
 	EXPECT_GE(read_number(KHUGEPAGED "full_scans"), until);
 	EXPECT_TRUE(intact(r->system, HUGE, 0));
 	EXPECT_TRUE(intact(r->device, HUGE, 1));
@@ -519,7 +519,8 @@ TEST_F(out, khugepaged_full)
 
 	control = place(HUGE, self->s0, 2);
 	ASSERT_EQ(0, madvise(control, HUGE, MADV_HUGEPAGE));
-	for (i = 0; i < 100 && !is_huge(control); i++)
+	/* Less than it would sleep */
+	for (i = 0; i < 300 && !is_huge(control); i++)
 		usleep(100000);
 	EXPECT_TRUE(is_huge(control));
 	testmod("free");
@@ -601,6 +602,7 @@ TEST_F(out, ksm_process)
 /* -- NUMA balancing, huge pages ---------------------------------------------- */
 
 #define BALANCING	"/sys/kernel/debug/sched/numa_balancing/"
+#define BALANCING_SECONDS	120	/* at most; a few on an idle machine */
 
 static int balance(const char *mode)
 {
@@ -615,7 +617,7 @@ TEST_F(out, numa_balancing_huge)
 {
 	char *mine = place_huge(SIZE, self->s1, 1);
 	char *control = place_huge(SIZE, self->s1, 2);
-	time_t end = time(NULL) + 25;
+	time_t end = time(NULL) + BALANCING_SECONDS;
 
 	ASSERT_TRUE(mine && control);
 	ASSERT_EQ(0, mbind_nodes(mine, SIZE, MPOL_DEFAULT, 0, 0));
@@ -982,7 +984,7 @@ TEST_F(out, damon_does_not_migrate_there)
 	if (access(DAMON "nr_kdamonds", W_OK))
 		SKIP(return, "no DAMON");
 	ASSERT_EQ(0, damon_migrate(pfn_of(control), HUGE, self->sys[1]));
-	for (i = 0; i < 100 && on_node(control, HUGE, self->sys[0]); i++)
+	for (i = 0; i < 300 && on_node(control, HUGE, self->sys[0]); i++)
 		usleep(100000);
 	EXPECT_EQ(0, on_node(control, HUGE, self->sys[0]));
 	damon_write("0/state", "off", 0);
@@ -1058,6 +1060,8 @@ static void soft_offline(struct __test_metadata *_metadata, char *p, int nid)
 
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ((long)(HUGE / PAGE), on_node(p, HUGE, nid));
+	/* One that isn't on its LRU list yet is busy. */
+	drain_lists();
 	ASSERT_EQ(0, madvise(page, PAGE, MADV_SOFT_OFFLINE));
 	EXPECT_TRUE(intact(p, HUGE, 1));
 	EXPECT_NE(pfn, pfn_of(page));
@@ -1086,6 +1090,7 @@ TEST_F(poison, soft_full_device)
 		node_used(self->dev);
 	}
 	pfn = pfn_of(p);
+	drain_lists();
 	EXPECT_EQ(0, madvise(p, PAGE, MADV_SOFT_OFFLINE));
 	EXPECT_EQ((long)(HUGE / PAGE) - 1, on_node(p, HUGE, self->dev));
 	EXPECT_EQ(0, on_node(p, HUGE, NONE));
@@ -1151,6 +1156,26 @@ static long mapped_on(int nid)
 	return numa_count("/proc/self/numa_maps", "", nid);
 }
 
+/*
+ * What a program that has ended had there waits in a CPU's batch for an LRU
+ * list, up to 15 pages; those are nobody's.
+ */
+static bool nothing_but_mapped(int nid)
+{
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		long used = node_used(nid);
+
+		if (used <= mapped_on(nid))
+			return true;
+		drain_lists();
+		usleep(i * 10000);
+	}
+
+	return false;
+}
+
 /* Page tables, pipes, sockets, files, other processes: the system's memory */
 static int work_bound(int nid)
 {
@@ -1186,7 +1211,7 @@ static int work_bound(int nid)
 	/* Nothing there but what is mapped */
 	if (mapped_on(nid) < (long)(sparse / HUGE))
 		rc = 6;
-	if (node_used(nid) > mapped_on(nid))
+	if (!nothing_but_mapped(nid))
 		rc = 7;
 	if (flagged_pages(nid, SLAB | PAGE_TABLE | HUGETLB))
 		rc = 8;
@@ -1209,7 +1234,7 @@ TEST_F(out, work_for_a_bound_task)
 	int status;
 	pid_t pid;
 
-	ASSERT_EQ(0, node_used(self->dev[0]));
+	ASSERT_EQ(0, node_left(self->dev[0]));
 	pid = fork();
 	if (!pid) {
 		setpgid(0, 0);
@@ -1384,7 +1409,10 @@ static unsigned long gift(char *p, int *pipefd)
 	return pfn;
 }
 
-/* Puts the first page of a file into a pipe as it is */
+/*
+ * Puts the first page of a file into a pipe as it is. Return: its frame, looked
+ * up when it is there: before, compaction may give the file another one.
+ */
 static unsigned long splice_page(int file, int *pipefd)
 {
 	unsigned long pfn;
@@ -1395,12 +1423,12 @@ static unsigned long splice_page(int file, int *pipefd)
 	if (p == MAP_FAILED)
 		return 0;
 	madvise(p, PAGE, MADV_POPULATE_READ);
-	pfn = pfn_of(p);
-	munmap(p, PAGE);
-	/* Drains the lists of pages that are new to the LRU. */
-	compact_node(0);
 	if (pipe(pipefd) || splice(file, &start, pipefd[1], NULL, PAGE, 0) < 0)
 		return 0;
+	pfn = pfn_of(p);
+	munmap(p, PAGE);
+	/* On its way to an LRU list it has one user more, and isn't taken. */
+	drain_lists();
 
 	return pfn;
 }
@@ -1427,15 +1455,19 @@ static bool fuse_takes(struct __test_metadata *_metadata, int *pipefd,
 
 TEST_F(out, gift_to_fuse)
 {
-	int fd[2], file, shared = memfd_create("devmem", 0);
+	int fd[2], file, tries, shared = memfd_create("devmem", 0);
 	char *p = place(PAGE, self->d1, 77);
 	unsigned int word = 79;
+	bool taken = false;
 	unsigned long pfn;
 
 	if (access("/dev/fuse", W_OK) || access("/dev/ram1", W_OK))
 		SKIP(return, "no FUSE, or no /dev/ram1");
 
-	/* Control: the page cache of another file is taken. */
+	/*
+	 * Control: the page cache of another file is taken, unless somebody
+	 * (kcompactd) just looks at it. Then the file still has it.
+	 */
 	mkdir(FUSE_DISK, 0755);
 	ASSERT_EQ(0, system("mkfs.ext4 -q /dev/ram1"));
 	ASSERT_EQ(0, mount("/dev/ram1", FUSE_DISK, "ext4", 0, NULL));
@@ -1443,8 +1475,12 @@ TEST_F(out, gift_to_fuse)
 	ASSERT_EQ(4, pwrite(file, &word, 4, 0));
 	ASSERT_EQ(0, ftruncate(file, PAGE));
 	ASSERT_EQ(0, fsync(file));
-	pfn = splice_page(file, fd);
-	EXPECT_TRUE(fuse_takes(_metadata, fd, pfn, 79));
+	for (tries = 0; tries < 5 && !taken; tries++) {
+		pfn = splice_page(file, fd);
+		taken = fuse_takes(_metadata, fd, pfn, 79);
+	}
+	EXPECT_TRUE(taken);
+	TH_LOG("the control took %d tries", tries);
 	close(file);
 	EXPECT_EQ(0, umount(FUSE_DISK));
 
@@ -1614,7 +1650,7 @@ TEST_F(out, tracking)
 	if (fd >= 0) {
 		/* A word is 64 frames. */
 		pfn = pfn_of(p);
-		compact_node(self->sys[0]);	/* drains the LRU's lists */
+		drain_lists();
 		EXPECT_EQ(8, pwrite(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(8, pread(fd, &word, 8, pfn / 64 * 8));
 		EXPECT_EQ(1UL, word >> pfn % 64 & 1);
@@ -1799,7 +1835,7 @@ TEST_F(tiers, promotion)
 {
 	char *mine = place(SIZE, 1UL << self->dev, 1);
 	char *hot = place(SIZE, 1UL << self->low, 2);
-	time_t end = time(NULL) + 25;
+	time_t end = time(NULL) + BALANCING_SECONDS;
 
 	ASSERT_TRUE(mine && hot);
 	ASSERT_EQ(0, mbind_nodes(mine, SIZE, MPOL_DEFAULT, 0, 0));

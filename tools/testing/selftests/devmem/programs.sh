@@ -112,11 +112,10 @@ elsewhere() {
 }
 
 # FILE...: what it wrote is shared memory of the device, since /tmp is a tmpfs;
-# what it said, too. Freed pages may be in a batch on their way to an LRU list;
-# drop_caches empties those first.
+# what it said, too.
 gone() {
 	rm -f "$@" "$WORK/out" "$WORK/err"
-	echo 1 >/proc/sys/vm/drop_caches
+	drain_batches
 	expect_all_free
 	"$DEVMEM_DIR/audit" >"$WORK/audit" || fail "$(<"$WORK/audit")"
 }
