@@ -259,8 +259,8 @@ static inline unsigned long device_coherent_present_pages(pg_data_t *pgdat)
  *
  * Who gives it one says so before: a policy that names a device, an allocation
  * by one, a system call that moves pages, a driver that maps its own with
- * vm_insert_page() or migrate_vma_pages(). A fork inherits it. The OOM killer doesn't look for device
- * pages where there is no mark.
+ * vm_insert_page() or migrate_vma_pages(). A fork inherits it. The OOM killer
+ * doesn't look for device pages where there is no mark.
  *
  * Context: Any.
  */
