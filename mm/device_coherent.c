@@ -254,16 +254,46 @@ struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_folio);
 
+/* Has the hardware broken one of these pages? */
+static bool has_broken_page(struct page *page, unsigned int order)
+{
+#ifdef CONFIG_MEMORY_FAILURE
+	unsigned long i;
+
+	if (!atomic_long_read(&num_poisoned_pages))
+		return false;
+
+	for (i = 0; i < 1UL << order; i++)
+		if (PageHWPoison(page + i))
+			return true;
+#endif
+	return false;
+}
+
 /**
  * device_coherent_free_pages - free what device_coherent_alloc_pages() gave
  * @page: the first page
  * @order: the order it was allocated with
  *
+ * The allocator keeps a page out that the hardware has broken if that is freed
+ * by itself. So the others are, too; those of a compound page all stay out.
+ *
  * Context: Any but NMI.
  */
 void device_coherent_free_pages(struct page *page, unsigned int order)
 {
-	__free_pages(page, order);
+	unsigned long i;
+
+	if (likely(!order || !has_broken_page(page, order))) {
+		__free_pages(page, order);
+		return;
+	}
+	if (PageCompound(page))
+		return;
+
+	split_page(page, order);
+	for (i = 0; i < 1UL << order; i++)
+		__free_page(page + i);
 }
 EXPORT_SYMBOL_GPL(device_coherent_free_pages);
 
@@ -826,6 +856,18 @@ int device_coherent_demotion_node(int nid)
 	return best;
 }
 
+/**
+ * device_coherent_makes_room - what does a node do when it is full?
+ * @nid: the device node
+ *
+ * Context: Any.
+ * Return: true if it makes room, by moving or by swapping.
+ */
+bool device_coherent_makes_room(int nid)
+{
+	return makes_room(nid);
+}
+
 static const char * const make_room_names[] = {
 	[MAKE_ROOM_OFF] = "off",
 	[MAKE_ROOM_MOVE] = "move",
@@ -859,8 +901,19 @@ static ssize_t make_room_store(struct device *dev,
 }
 static DEVICE_ATTR_RW(make_room);
 
+/* What a device is known by where the numbers of nodes change */
+static ssize_t start_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	struct zone *zone = device_coherent_zone(dev->id);
+
+	return sysfs_emit(buf, "%#llx\n", (u64)PFN_PHYS(zone->zone_start_pfn));
+}
+static DEVICE_ATTR_RO(start);
+
 static struct attribute *device_coherent_attrs[] = {
 	&dev_attr_make_room.attr,
+	&dev_attr_start.attr,
 	NULL,
 };
 
