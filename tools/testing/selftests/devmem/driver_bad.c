@@ -990,7 +990,7 @@ TEST_F(dev, filling_node)
 	const int fd = self->e.fd, d1 = self->e.n.d1;
 	const unsigned long half = node_bytes(d1) / 2;
 	int err, i, status, done = 0, no_room = 0;
-	time_t end = time(NULL) + 6;
+	time_t soon = time(NULL) + 6, end = soon + 60;
 	pid_t filler = fork();
 
 	if (!filler) {
@@ -998,7 +998,9 @@ TEST_F(dev, filling_node)
 		for (;;)
 			fill_and_free(fd, d1);
 	}
-	for (i = 0; before(end) && (i < 30 || !done || !no_room); i++) {
+	/* Longer on a busy machine, until both have been seen */
+	for (i = 0; (before(soon) && i < 30) ||
+		    (before(end) && (!done || !no_room)); i++) {
 		err = try_alloc(fd, d1, half, DEVMEM_ALLOC_EXACT |
 				(i % 2 ? DEVMEM_ALLOC_CONTIG : 0), 0);
 		EXPECT_TRUE(!err || err == -ENOMEM);
@@ -1242,11 +1244,10 @@ TEST_F(buffer, no_references)
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(-1, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(-1, pread(mem, &c, 1, (off_t)(uintptr_t)self->p));
-	EXPECT_EQ(EIO, errno);
 	EXPECT_EQ(0, syscall(SYS_mlock, self->p, BUF));
 
 	/* Copies are. */
+	EXPECT_EQ(1, pread(mem, &c, 1, (off_t)(uintptr_t)self->p));
 	EXPECT_EQ((ssize_t)BUF, write(fds[1], self->p, BUF));
 	EXPECT_EQ((ssize_t)BUF, read(fds[0], self->p, BUF));
 	EXPECT_TRUE(intact(self->p, BUF, 2));
