@@ -8,6 +8,7 @@
  */
 
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/bsearch.h>
 #include <linux/cgroup.h>
 #include <linux/cpuset.h>
@@ -46,7 +47,7 @@
 			 DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_ASK)
 
 /* Of a huge page, whether the kernel has transparent ones or not */
-#define PMD_PAGES	(1UL << PMD_ORDER)
+#define PMD_PAGES	BIT(PMD_ORDER)
 
 /* For what is noted of a buffer: nobody is killed for it (invariant 4). */
 #define GFP_NOTE	(GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)

@@ -416,7 +416,7 @@ FIXTURE_TEARDOWN(told)
 }
 
 /* The line "@key:\t..." of a descriptor's fdinfo; "" if there is none */
-static const char *fdinfo(int fd, const char *key)
+static const char *told_by(int fd, const char *key)
 {
 	static char line[256];
 	char path[64];
@@ -468,26 +468,26 @@ TEST_F_TIMEOUT(told, by_fdinfo, PATIENCE)
 	snprintf(name, sizeof(name), "devmem-node%d", self->n.d2);
 	one = devmem_alloc(self->fd, self->n.d2, 8 * MIB, EXACT | CONTIG, 0);
 	ASSERT_LE(0, one);
-	EXPECT_STREQ("8388608", fdinfo(one, "size"));
-	EXPECT_STREQ(name, fdinfo(one, "exp_name"));
-	EXPECT_STREQ(name, fdinfo(one, "name"));
-	EXPECT_EQ(self->n.d2, atoi(fdinfo(one, "devmem-node")));
-	EXPECT_STREQ("1", fdinfo(one, "devmem-contiguous"));
-	EXPECT_STREQ("1", fdinfo(one, "devmem-pieces"));
-	EXPECT_STREQ("none", fdinfo(one, "devmem-charged"));
+	EXPECT_STREQ("8388608", told_by(one, "size"));
+	EXPECT_STREQ(name, told_by(one, "exp_name"));
+	EXPECT_STREQ(name, told_by(one, "name"));
+	EXPECT_EQ(self->n.d2, atoi(told_by(one, "devmem-node")));
+	EXPECT_STREQ("1", told_by(one, "devmem-contiguous"));
+	EXPECT_STREQ("1", told_by(one, "devmem-pieces"));
+	EXPECT_STREQ("none", told_by(one, "devmem-charged"));
 
 	if (!cg_enter("memory"))
 		SKIP(return, "no memory cgroups");
 	many = devmem_alloc(self->fd, self->n.d1, 8 * MIB + PAGE, EXACT, 0);
 	ASSERT_LE(0, many);
 	cg_leave();
-	EXPECT_EQ(self->n.d1, atoi(fdinfo(many, "devmem-node")));
-	EXPECT_STREQ("0", fdinfo(many, "devmem-contiguous"));
-	EXPECT_LE(2, atoi(fdinfo(many, "devmem-pieces")));
+	EXPECT_EQ(self->n.d1, atoi(told_by(many, "devmem-node")));
+	EXPECT_STREQ("0", told_by(many, "devmem-contiguous"));
+	EXPECT_LE(2, atoi(told_by(many, "devmem-pieces")));
 	/* A group that is gone leaves the charge to the one above, soon. */
-	for (i = 0; i < 100 && strcmp("/", fdinfo(many, "devmem-charged")); i++)
+	for (i = 0; i < 100 && strcmp("/", told_by(many, "devmem-charged")); i++)
 		usleep(50000);
-	EXPECT_STREQ("/", fdinfo(many, "devmem-charged"));
+	EXPECT_STREQ("/", told_by(many, "devmem-charged"));
 	close(one);
 	close(many);
 }
@@ -500,7 +500,7 @@ TEST_F_TIMEOUT(told, who_is_charged, PATIENCE)
 		SKIP(return, "no memory cgroups");
 	buf = devmem_alloc(self->fd, self->n.d1, MIB, EXACT, 0);
 	ASSERT_LE(0, buf);
-	EXPECT_STREQ("/devmem", fdinfo(buf, "devmem-charged"));
+	EXPECT_STREQ("/devmem", told_by(buf, "devmem-charged"));
 	close(buf);
 	cg_leave();
 }
@@ -582,7 +582,7 @@ TEST_F_TIMEOUT(told, by_a_mapping_alone, PATIENCE)
 
 	buf = devmem_alloc(self->fd, self->n.d1, MIB, EXACT, 0);
 	EXPECT_EQ(0, ioctl(buf, DMA_BUF_SET_NAME, "weights"));
-	EXPECT_STREQ("weights", fdinfo(buf, "name"));
+	EXPECT_STREQ("weights", told_by(buf, "name"));
 	close(buf);
 }
 
@@ -629,8 +629,8 @@ TEST_F_TIMEOUT(told, heap_of_contiguous_memory, PATIENCE)
 	ASSERT_LE(0, heap);
 	ASSERT_EQ(0, testmod_load());
 	ASSERT_EQ(0, ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &alloc));
-	EXPECT_STREQ("1", fdinfo(alloc.fd, "devmem-contiguous"));
-	EXPECT_EQ(self->n.d2, atoi(fdinfo(alloc.fd, "devmem-node")));
+	EXPECT_STREQ("1", told_by(alloc.fd, "devmem-contiguous"));
+	EXPECT_EQ(self->n.d2, atoi(told_by(alloc.fd, "devmem-node")));
 	EXPECT_EQ(0, testmod("layout %d %lu", alloc.fd, PAGE));
 	close(alloc.fd);
 	close(heap);
@@ -872,7 +872,7 @@ static int looks_at(int buf, size_t at)
 	if (!pid) {
 		char *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, buf, at);
 
-		_exit(p == MAP_FAILED ? 2 : *(volatile char *)p);
+		_exit(p == MAP_FAILED ? 2 : *p);
 	}
 	waitpid(pid, &status, 0);
 
