@@ -1318,6 +1318,7 @@ TEST_F(buffer, fork_and_exec)
 	struct devmem_alloc a = {
 		.node = self->e.n.d1, .size = BUF, .fd_flags = O_RDWR,
 	};
+	atomic_int *go = (void *)map_pages(PAGE, MAP_SHARED | MAP_ANONYMOUS, -1);
 	char command[64];
 	int status;
 	pid_t pid;
@@ -1328,8 +1329,9 @@ TEST_F(buffer, fork_and_exec)
 		       *(atomic_int *)self->p != 5)
 			usleep(1000);
 		close(self->buf);
-		/* After its parent closed and unmapped it */
-		usleep(50000);
+		/* Its parent closes and unmaps it, and looks. */
+		while (!*go)
+			usleep(1000);
 		_exit(!intact(self->p, BUF, 5) ||
 		      try_alloc(self->e.fd, self->e.n.d1, PAGE, 0, 0));
 	}
@@ -1339,6 +1341,7 @@ TEST_F(buffer, fork_and_exec)
 	close(self->e.fd);
 	munmap(self->p, BUF);
 	EXPECT_EQ(4, node_used_at_rest(self->e.n.d1, 4));
+	*go = 1;
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, node_left(self->e.n.d1));
