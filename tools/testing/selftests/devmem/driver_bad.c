@@ -2744,6 +2744,16 @@ FIXTURE_TEARDOWN_PARENT(gone)
 	EXPECT_EQ(0, left(&self->e));
 }
 
+static long buffers_of(int nid)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/device_coherent/buffers", nid);
+
+	return read_number(path);
+}
+
 /* Without memory, and in a cpuset of all nodes, it isn't a node. */
 TEST_F(gone, calls)
 {
@@ -2786,6 +2796,7 @@ TEST_F(gone, calls)
 	}
 
 	ASSERT_TRUE(set_there(nid, variant->removed, true));
+	EXPECT_EQ(0, buffers_of(nid));
 	EXPECT_EQ(0, devmem_watch(w.fd, nid, PAGE, -1));
 	EXPECT_EQ(POLLIN, ready(w.fd, 2000));
 	EXPECT_EQ(0, try_alloc(e->fd, nid, SIZE, DEVMEM_ALLOC_EXACT, 0));
