@@ -8,7 +8,8 @@ export LINUX KERNEL TESTS PATCH BUILD V PATIENCE
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
-.PHONY: help run check check-bases check-docs check-upstream check-series check-off series refresh discard lint bench
+.PHONY: help run check check-bases check-docs check-upstream check-series check-off check-options
+.PHONY: series refresh discard lint bench
 .PHONY: kernel stock debug off selftests source tree deps clean distclean
 
 help:
@@ -30,6 +31,8 @@ help:
 	@echo '                    on the oldest and the newest (BUILD=0: apply only, as in CI)'
 	@echo 'make check-off      prove that with the option off every object has the same machine code'
 	@echo '                    (TOUCHED=1: of those in folders that the series touches)'
+	@echo 'make check-options  prove that our objects compile with each option off that they touch'
+	@echo '                    (OFF="NAME ..." for some; 10 minutes)'
 	@echo 'make check-docs     build our documentation pages, and fail on any warning about them'
 	@echo 'make check-upstream run the kernel'"'"'s own mm tests on stock and patched, print what differs'
 	@echo '                    (about 20 minutes; TESTS="NAME ...", PATIENCE=N on a slow machine)'
@@ -90,6 +93,10 @@ check-off: deps
 	@scripts/build stock off
 	@scripts/compare-objects build/stock/o-stock build/linux/o-off
 endif
+
+# Each compiles our own objects once, with an option off: not all of the kernel.
+check-options: deps
+	@scripts/check-options $(OFF)
 
 refresh:
 	@scripts/tree refresh

@@ -170,16 +170,46 @@ struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_folio);
 
+/* Has the hardware broken one of these pages? */
+static bool has_broken_page(struct page *page, unsigned int order)
+{
+#ifdef CONFIG_MEMORY_FAILURE
+	unsigned long i;
+
+	if (!atomic_long_read(&num_poisoned_pages))
+		return false;
+
+	for (i = 0; i < 1UL << order; i++)
+		if (PageHWPoison(page + i))
+			return true;
+#endif
+	return false;
+}
+
 /**
  * device_coherent_free_pages - free what device_coherent_alloc_pages() gave
  * @page: the first page
  * @order: the order it was allocated with
  *
+ * The allocator keeps a page out that the hardware has broken if that is freed
+ * by itself. So the others are, too; those of a compound page all stay out.
+ *
  * Context: Any but NMI.
  */
 void device_coherent_free_pages(struct page *page, unsigned int order)
 {
-	__free_pages(page, order);
+	unsigned long i;
+
+	if (likely(!order || !has_broken_page(page, order))) {
+		__free_pages(page, order);
+		return;
+	}
+	if (PageCompound(page))
+		return;
+
+	split_page(page, order);
+	for (i = 0; i < 1UL << order; i++)
+		__free_page(page + i);
 }
 EXPORT_SYMBOL_GPL(device_coherent_free_pages);
 
@@ -1023,8 +1053,19 @@ unsigned long __device_coherent_rss(struct task_struct *task)
 
 /* -- In sysfs ------------------------------------------------------------ */
 
+/* What a device is known by where the numbers of nodes change */
+static ssize_t start_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	struct zone *zone = device_coherent_zone(dev->id);
+
+	return sysfs_emit(buf, "%#llx\n", (u64)PFN_PHYS(zone->zone_start_pfn));
+}
+static DEVICE_ATTR_RO(start);
+
 static struct attribute *device_coherent_attrs[] = {
 	&dev_attr_make_room.attr,
+	&dev_attr_start.attr,
 	NULL,
 };
 

@@ -12,11 +12,16 @@
 #include <linux/device_coherent.h>
 #include <linux/device_coherent_range.h>
 #include <linux/hugetlb.h>
+#include <linux/init.h>
+#include <linux/memory.h>
 #include <linux/mempolicy.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
+#include <linux/nodemask.h>
+#include <linux/notifier.h>
 #include <linux/pagewalk.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
@@ -25,7 +30,7 @@
 #include "internal.h"
 
 /* The mmap lock is dropped after as many pages to move ... */
-#define BATCH_PAGES	(4 * HPAGE_PMD_NR)
+#define BATCH_PAGES	(4UL << PMD_ORDER)
 /* ... or page tables looked at. */
 #define BATCH_TABLES	64
 
@@ -668,6 +673,60 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 	return err;
 }
 
+/* -- How much is free ----------------------------------------------------- */
+
+/*
+ * Nodes of whose memory a part goes offline. Their CPUs' lists are empty, and
+ * with the last part the lists themselves go. Read under RCU.
+ */
+static nodemask_t no_lists;
+
+static int lists_notify(struct notifier_block *nb, unsigned long action,
+			void *data)
+{
+	const struct memory_notify *arg = data;
+	int nid = pfn_to_nid(arg->start_pfn);
+
+	switch (action) {
+	case MEM_GOING_OFFLINE:
+		node_set(nid, no_lists);
+		synchronize_rcu();
+		break;
+	case MEM_OFFLINE:
+		/* Without memory it has none until it is online again. */
+		if (!node_state(nid, N_MEMORY))
+			break;
+		fallthrough;
+	case MEM_CANCEL_OFFLINE:
+	case MEM_ONLINE:
+		node_clear(nid, no_lists);
+		break;
+	}
+
+	return NOTIFY_OK;
+}
+
+static int __init watch_lists(void)
+{
+	return hotplug_memory_notifier(lists_notify, DEFAULT_CALLBACK_PRI);
+}
+core_initcall(watch_lists);
+
+static unsigned long nr_free_in_lists(struct zone *zone)
+{
+	unsigned long nr_pages = 0;
+	int cpu;
+
+	rcu_read_lock();
+	if (!node_isset(zone_to_nid(zone), no_lists))
+		for_each_online_cpu(cpu)
+			nr_pages += per_cpu_ptr(zone->per_cpu_pageset,
+						cpu)->count;
+	rcu_read_unlock();
+
+	return nr_pages;
+}
+
 /**
  * device_coherent_nr_free - free pages of a device node
  * @nid: the device node
@@ -679,15 +738,9 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 unsigned long device_coherent_nr_free(int nid)
 {
 	struct zone *zone = device_coherent_hotplug_zone(nid);
-	unsigned long nr_pages;
-	int cpu;
 
 	if (!zone)
 		return 0;
 
-	nr_pages = zone_page_state(zone, NR_FREE_PAGES);
-	for_each_online_cpu(cpu)
-		nr_pages += per_cpu_ptr(zone->per_cpu_pageset, cpu)->count;
-
-	return nr_pages;
+	return zone_page_state(zone, NR_FREE_PAGES) + nr_free_in_lists(zone);
 }

@@ -382,7 +382,14 @@ static struct page *collect_alone(struct device_coherent_request *req,
 
 /* -- Making room ----------------------------------------------------------- */
 
-static bool makes_room(int nid)
+/**
+ * device_coherent_makes_room - what does a node do when it is full?
+ * @nid: the device node
+ *
+ * Context: Any.
+ * Return: true if it makes room, by moving or by swapping.
+ */
+bool device_coherent_makes_room(int nid)
 {
 	return READ_ONCE(make_room[nid]) != MAKE_ROOM_OFF;
 }
@@ -400,7 +407,7 @@ static struct page *make_room_for(struct device_coherent_request *req)
 		int how = READ_ONCE(make_room[nid]) == MAKE_ROOM_MOVE ?
 			  DEVICE_COHERENT_MOVE : DEVICE_COHERENT_SWAP;
 
-		if (fatal_signal_pending(current) || !makes_room(nid) ||
+		if (fatal_signal_pending(current) || !device_coherent_makes_room(nid) ||
 		    !device_coherent_shrink(nid, req->gfp,
 					    max(1UL << req->order, BATCH), how))
 			break;
@@ -499,7 +506,7 @@ static struct page *find_page(struct device_coherent_request *req)
 						       req->ac,
 						       COMPACT_PRIO_SYNC_LIGHT);
 	}
-	if (!page && makes_room(nid))
+	if (!page && device_coherent_makes_room(nid))
 		page = make_room_for(req);
 	if (!page)
 		note_full(nid, req->order);

@@ -13,6 +13,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/device_coherent.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
@@ -25,8 +26,12 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/pgtable.h>
+#include <linux/pid.h>
 #include <linux/platform_device.h>
+#include <linux/rwsem.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -204,6 +209,48 @@ static int cmd_contig(u64 *arg, int nr)
 	return rc;
 }
 
+/* PID MS: as if the process were in the middle of an exec for as long */
+static int cmd_exec(u64 *arg, int nr)
+{
+	struct pid *pid = find_get_pid(arg[0]);
+	struct task_struct *task = get_pid_task(pid, PIDTYPE_PID);
+	int rc;
+
+	put_pid(pid);
+	if (!task)
+		return -ESRCH;
+
+	rc = down_write_killable(&task->signal->exec_update_lock);
+	if (!rc) {
+		msleep(arg[1]);
+		up_write(&task->signal->exec_update_lock);
+	}
+	put_task_struct(task);
+
+	return rc;
+}
+
+/* NID: a page of each huge page, as long as there are whole ones */
+static int cmd_comb(u64 *arg, int nr)
+{
+	unsigned int i, order = PMD_SHIFT - PAGE_SHIFT;
+	struct page *page;
+	int rc = 0;
+
+	while (!rc) {
+		page = device_coherent_alloc_pages(arg[0], GFP_KERNEL, order);
+		if (!page)
+			break;
+		split_page(page, order);
+		for (i = 1; i < 1U << order; i++)
+			device_coherent_free_pages(page + i, 0);
+		rc = hold_or_free(page, 0);
+		cond_resched();
+	}
+
+	return rc;
+}
+
 static int cmd_free(u64 *arg, int nr)
 {
 	drop_all();
@@ -299,6 +346,109 @@ static int look_at_buffer(struct dma_buf *dmabuf, struct sg_table *table,
 	return 0;
 }
 
+/* All of it, where the device has a copy */
+static int add_by_bounce(struct dma_buf *dmabuf, struct sg_table *table,
+			 u64 number)
+{
+	struct sg_dma_page_iter iter;
+	unsigned long nr = 0;
+
+	for_each_sgtable_dma_page(table, &iter, 0) {
+		phys_addr_t addr = sg_page_iter_dma_address(&iter);
+
+		if (page_in_zone_device_coherent(pfn_to_page(PHYS_PFN(addr))))
+			return -ERANGE;
+		add_to_page(phys_to_virt(addr), number);
+		nr++;
+	}
+
+	return nr == dmabuf->size >> PAGE_SHIFT ? 0 : -EDOM;
+}
+
+#ifdef CONFIG_MEMORY_FAILURE
+/* The hardware breaks a page of the buffer */
+static int break_page(struct dma_buf *dmabuf, struct sg_table *table,
+		      u64 index)
+{
+	struct sg_page_iter iter;
+	u64 nr = 0;
+
+	for_each_sgtable_page(table, &iter, 0) {
+		struct page *page = sg_page_iter_page(&iter);
+
+		if (nr++ != index)
+			continue;
+		memory_failure(page_to_pfn(page), MF_SW_SIMULATED);
+		return PageHWPoison(page) ? 0 : -EBUSY;
+	}
+
+	return -EDOM;
+}
+#else
+static int break_page(struct dma_buf *dmabuf, struct sg_table *table,
+		      u64 index)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
+/* Are so many of its pages broken? */
+static int count_broken(struct dma_buf *dmabuf, struct sg_table *table,
+			u64 number)
+{
+	struct sg_page_iter iter;
+
+	for_each_sgtable_page(table, &iter, 0)
+		if (PageHWPoison(sg_page_iter_page(&iter)) && !number--)
+			return -ERANGE;
+
+	return number ? -ERANGE : 0;
+}
+
+/* Mapped twice by one attachment; @last is unmapped first, or not */
+static int map_twice(struct dma_buf *dmabuf, struct dma_buf_attachment *at,
+		     bool last)
+{
+	struct sg_table *table[2];
+	int rc;
+
+	table[0] = dma_buf_map_attachment_unlocked(at, DMA_TO_DEVICE);
+	if (IS_ERR(table[0]))
+		return PTR_ERR(table[0]);
+	table[1] = dma_buf_map_attachment_unlocked(at, DMA_BIDIRECTIONAL);
+	rc = PTR_ERR_OR_ZERO(table[1]);
+	if (!rc && table[1] == table[0]) {
+		table[1] = ERR_PTR(-EEXIST);
+		rc = -EEXIST;
+	}
+	if (!rc)
+		rc = dma_buf_begin_cpu_access(dmabuf, DMA_BIDIRECTIONAL);
+	if (!rc)
+		rc = dma_buf_end_cpu_access(dmabuf, DMA_BIDIRECTIONAL);
+	if (!IS_ERR(table[1]) && last)
+		dma_buf_unmap_attachment_unlocked(at, table[1],
+						  DMA_BIDIRECTIONAL);
+	dma_buf_unmap_attachment_unlocked(at, table[0], DMA_TO_DEVICE);
+	if (!IS_ERR(table[1]) && !last)
+		dma_buf_unmap_attachment_unlocked(at, table[1],
+						  DMA_BIDIRECTIONAL);
+
+	return rc;
+}
+
+static int attach_twice(struct dma_buf *dmabuf, struct device *dev, u64 last)
+{
+	struct dma_buf_attachment *at = dma_buf_attach(dmabuf, dev);
+	int rc;
+
+	if (IS_ERR(at))
+		return PTR_ERR(at);
+	rc = map_twice(dmabuf, at, last);
+	dma_buf_detach(dmabuf, at);
+
+	return rc;
+}
+
 static int use_buffer(struct dma_buf *dmabuf, struct device *dev,
 		      int (*use)(struct dma_buf *dmabuf,
 				 struct sg_table *table, u64 arg), u64 arg)
@@ -321,6 +471,7 @@ static int use_buffer(struct dma_buf *dmabuf, struct device *dev,
 	return rc;
 }
 
+/* With @use NULL, it is mapped twice instead. */
 static int import_buffer(int fd,
 			 int (*use)(struct dma_buf *dmabuf,
 				    struct sg_table *table, u64 arg), u64 arg)
@@ -336,9 +487,13 @@ static int import_buffer(int fd,
 	pdev = platform_device_register_simple(KBUILD_MODNAME, -1, NULL, 0);
 	rc = PTR_ERR_OR_ZERO(pdev);
 	if (!rc) {
+		/* One of those that take segments of any length */
+		dma_set_max_seg_size(&pdev->dev, UINT_MAX);
 		rc = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
-		if (!rc)
+		if (!rc && use)
 			rc = use_buffer(dmabuf, &pdev->dev, use, arg);
+		else if (!rc)
+			rc = attach_twice(dmabuf, &pdev->dev, arg);
 		platform_device_unregister(pdev);
 	}
 	dma_buf_put(dmabuf);
@@ -358,8 +513,52 @@ static int cmd_layout(u64 *arg, int nr)
 	return import_buffer(arg[0], look_at_buffer, arg[1]);
 }
 
+/* FD NUMBER: adds a number likewise, of a device that only sees copies of it */
+static int cmd_bounce(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], add_by_bounce, arg[1]);
+}
+
+/* FD INDEX: one of its pages breaks */
+static int cmd_break(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], break_page, arg[1]);
+}
+
+/* FD NUMBER: succeeds if as many of its pages are broken */
+static int cmd_broken(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], count_broken, arg[1]);
+}
+
+/* FD LAST: maps the buffer twice, and unmaps the last one first, or last */
+static int cmd_twice(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], NULL, arg[1]);
+}
+
 MODULE_IMPORT_NS(DMA_BUF);
 #else
+static int cmd_bounce(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static int cmd_twice(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static int cmd_break(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static int cmd_broken(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+
 static int cmd_import(u64 *arg, int nr)
 {
 	return -EOPNOTSUPP;
@@ -385,7 +584,13 @@ static const struct command {
 	{ "raw",	4, cmd_raw },
 	{ "plant",	1, cmd_plant },
 	{ "contig",	3, cmd_contig },
+	{ "comb",	1, cmd_comb },
+	{ "exec",	2, cmd_exec },
 	{ "import",	2, cmd_import },
+	{ "bounce",	2, cmd_bounce },
+	{ "break",	2, cmd_break },
+	{ "broken",	2, cmd_broken },
+	{ "twice",	2, cmd_twice },
 	{ "layout",	2, cmd_layout },
 	{ "free",	0, cmd_free },
 };

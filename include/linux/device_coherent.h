@@ -111,6 +111,7 @@ struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 					  unsigned long align);
 void device_coherent_free_contig(struct page *page, unsigned long nr_pages);
 unsigned long device_coherent_largest_run(int nid, bool displace);
+bool device_coherent_makes_room(int nid);
 struct gen_pool *device_coherent_pool_create(int nid, size_t size,
 					     int min_alloc_order);
 void device_coherent_pool_destroy(struct gen_pool *pool);
@@ -160,6 +161,11 @@ static inline void device_coherent_free_contig(struct page *page,
 static inline unsigned long device_coherent_largest_run(int nid, bool displace)
 {
 	return 0;
+}
+
+static inline bool device_coherent_makes_room(int nid)
+{
+	return false;
 }
 
 static inline struct gen_pool *

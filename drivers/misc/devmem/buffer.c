@@ -7,9 +7,13 @@
  * takes a reference to one of its pages that could outlive the buffer.
  */
 
+#include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/bsearch.h>
+#include <linux/cgroup.h>
 #include <linux/cpuset.h>
 #include <linux/device_coherent.h>
+#include <linux/device_coherent_range.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
@@ -20,19 +24,34 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/nsproxy.h>
+#include <linux/page-flags.h>
 #include <linux/pfn_t.h>
+#include <linux/pgtable.h>
 #include <linux/scatterlist.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/swap.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
+#include <linux/vmstat.h>
 #include <uapi/linux/devmem.h>
 
 #include "devmem.h"
 
 #define ALLOC_FLAGS	(DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_HUGE |	\
-			 DEVMEM_ALLOC_EXACT)
+			 DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_ASK)
+
+/* Of a huge page, whether the kernel has transparent ones or not */
+#define PMD_PAGES	BIT(PMD_ORDER)
+
+/* For what is noted of a buffer: nobody is killed for it (invariant 4). */
+#define GFP_NOTE	(GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define GFP_NOTE_ACCOUNT (GFP_NOTE | __GFP_ACCOUNT)
 
 /**
  * struct devmem_piece - physically contiguous part of a buffer
@@ -46,67 +65,177 @@ struct devmem_piece {
 	unsigned long nr_pages;
 };
 
+/* "devmem-node" and a number */
+#define NAME_LEN	24
+
 /**
  * struct devmem_buffer - a buffer
  * @nid: the node it is from
  * @contig: one piece, from device_coherent_alloc_contig()
+ * @reason: of the first node that had no memory for it, DEVMEM_REASON_*
  * @nr_pages: its size
  * @nr_pieces: length of @pieces
  * @pieces: its memory, in order
  * @objcg: who is charged, or NULL
- * @lock: protects @attachments
+ * @lock: protects @attachments and what is mapped by them
  * @attachments: devices that use it
+ * @name: of its node, as exporter
  */
 struct devmem_buffer {
 	int nid;
 	bool contig;
+	u32 reason;
 	unsigned long nr_pages;
 	unsigned long nr_pieces;
 	struct devmem_piece *pieces;
 	struct obj_cgroup *objcg;
-	struct mutex lock;	/* protects @attachments */
+	struct mutex lock;	/* protects @attachments, and their mappings */
 	struct list_head attachments;
+	char name[NAME_LEN];
 };
 
-/* A device that uses a buffer; @table as long as it is @mapped */
+/* A device that uses a buffer */
 struct devmem_attachment {
 	struct list_head list;
 	struct device *dev;
-	struct sg_table table;
-	bool mapped;
+	struct list_head mappings;
 };
+
+/* As it is mapped for a device: each time by a table of its own */
+struct devmem_mapping {
+	struct list_head list;
+	struct sg_table table;
+};
+
+/* Pages of each node that are in buffers */
+static atomic_long_t buffer_pages[MAX_NUMNODES];
+
+/**
+ * devmem_buffer_pages - how much of a node is in buffers?
+ * @nid: the device node
+ *
+ * Context: Any.
+ * Return: pages.
+ */
+unsigned long devmem_buffer_pages(int nid)
+{
+	return max(atomic_long_read(&buffer_pages[nid]), 0L);
+}
+
+static int no_memory(struct devmem_buffer *buf, u32 reason)
+{
+	if (!buf->reason)
+		buf->reason = reason;
+
+	return -ENOMEM;
+}
 
 /* -- Charging ------------------------------------------------------------- */
 
 #ifdef CONFIG_MEMCG
-/* obj_cgroup_charge() keeps bytes in an unsigned int. */
-#define CHARGE_PAGES	(SZ_1G >> PAGE_SHIFT)
+/* obj_cgroup_uncharge() keeps bytes in an unsigned int. */
+#define UNCHARGE_PAGES	(SZ_1G >> PAGE_SHIFT)
 
 static void uncharge(struct obj_cgroup *objcg, unsigned long nr_pages)
 {
 	while (nr_pages) {
-		unsigned long nr = min(nr_pages, CHARGE_PAGES);
+		unsigned long nr = min(nr_pages, UNCHARGE_PAGES);
 
 		obj_cgroup_uncharge(objcg, nr << PAGE_SHIFT);
 		nr_pages -= nr;
 	}
 }
 
-/* A group at its limit may reclaim, but kills nobody for it (invariant 4). */
+/*
+ * By pieces, so that a group at its limit reclaims no more than what is needed
+ * next, and a signal ends it. Nobody is killed for it (invariant 4).
+ */
 static int charge(struct obj_cgroup *objcg, unsigned long nr_pages)
 {
 	unsigned long done, nr;
+	int err = 0;
 
 	for (done = 0; done < nr_pages; done += nr) {
-		nr = min(nr_pages - done, CHARGE_PAGES);
-		if (obj_cgroup_charge(objcg, GFP_KERNEL | __GFP_RETRY_MAYFAIL,
-				      nr << PAGE_SHIFT)) {
+		nr = min(nr_pages - done, PMD_PAGES);
+		if (signal_pending(current))
+			err = -EINTR;
+		else if (obj_cgroup_charge(objcg, GFP_NOTE, nr << PAGE_SHIFT))
+			err = -ENOMEM;
+		if (err) {
 			uncharge(objcg, done);
-			return -ENOMEM;
+			return err;
 		}
+		cond_resched();
 	}
 
 	return 0;
+}
+
+static unsigned long room_of(struct page_counter *counter)
+{
+	unsigned long used = page_counter_read(counter);
+	unsigned long max = READ_ONCE(counter->max);
+
+	return max - min(max, used);
+}
+
+/* What reclaim could find in a group and those below it, at best */
+static unsigned long reclaimable(struct mem_cgroup *memcg)
+{
+	unsigned long anon = memcg_page_state(memcg, NR_INACTIVE_ANON) +
+			     memcg_page_state(memcg, NR_ACTIVE_ANON);
+	unsigned long slab = memcg_page_state(memcg, NR_SLAB_RECLAIMABLE_B);
+
+	return memcg_page_state(memcg, NR_INACTIVE_FILE) +
+	       memcg_page_state(memcg, NR_ACTIVE_FILE) + (slab >> PAGE_SHIFT) +
+	       min_t(unsigned long, anon,
+		     max(mem_cgroup_get_nr_swap_pages(memcg), 0L));
+}
+
+/* Could a group be charged as much? What it can't have, nobody gives way for. */
+static bool group_has_room(struct mem_cgroup *memcg, unsigned long nr_pages)
+{
+	unsigned long room = room_of(&memcg->memory);
+
+	if (!cgroup_subsys_on_dfl(memory_cgrp_subsys))
+		room = min(room, room_of(&memcg->memsw));
+	if (room >= nr_pages)
+		return true;
+
+	mem_cgroup_flush_stats(memcg);
+	/* And what CPUs have charged in advance */
+	room += reclaimable(memcg) + MEMCG_CHARGE_BATCH * num_online_cpus();
+
+	return room >= nr_pages;
+}
+
+static bool groups_have_room(struct obj_cgroup *objcg, unsigned long nr_pages)
+{
+	struct mem_cgroup *first, *memcg;
+	bool room = true;
+
+	first = get_mem_cgroup_from_objcg(objcg);
+	for (memcg = first; memcg && !mem_cgroup_is_root(memcg) && room;
+	     memcg = parent_mem_cgroup(memcg))
+		room = group_has_room(memcg, nr_pages);
+	css_put(&first->css);
+
+	return room;
+}
+
+/* Before memory is taken: will the caller's group be able to have it? */
+static int ask_group(struct devmem_buffer *buf)
+{
+	struct obj_cgroup *objcg = get_obj_cgroup_from_current();
+	int err = 0;
+
+	if (!objcg)
+		return 0;
+	if (!groups_have_room(objcg, buf->nr_pages))
+		err = no_memory(buf, DEVMEM_REASON_GROUP);
+	obj_cgroup_put(objcg);
+
+	return err;
 }
 
 static int charge_buffer(struct devmem_buffer *buf)
@@ -121,7 +250,7 @@ static int charge_buffer(struct devmem_buffer *buf)
 		buf->objcg = NULL;
 	}
 
-	return err;
+	return err == -ENOMEM ? no_memory(buf, DEVMEM_REASON_GROUP) : err;
 }
 
 static void uncharge_buffer(struct devmem_buffer *buf)
@@ -133,7 +262,33 @@ static void uncharge_buffer(struct devmem_buffer *buf)
 	obj_cgroup_put(buf->objcg);
 	buf->objcg = NULL;
 }
+
+/* The group's path as the reader sees it, to be freed; NULL if there is none */
+static char *charged_path(const struct devmem_buffer *buf)
+{
+	struct mem_cgroup *memcg;
+	char *path;
+
+	if (!buf->objcg)
+		return NULL;
+	path = kmalloc(PATH_MAX, GFP_KERNEL);
+	if (!path)
+		return NULL;
+
+	memcg = get_mem_cgroup_from_objcg(buf->objcg);
+	if (cgroup_path_ns(memcg->css.cgroup, path, PATH_MAX,
+			   current->nsproxy->cgroup_ns) < 0)
+		path[0] = '\0';
+	css_put(&memcg->css);
+
+	return path;
+}
 #else
+static int ask_group(struct devmem_buffer *buf)
+{
+	return 0;
+}
+
 static int charge_buffer(struct devmem_buffer *buf)
 {
 	return 0;
@@ -141,6 +296,11 @@ static int charge_buffer(struct devmem_buffer *buf)
 
 static void uncharge_buffer(struct devmem_buffer *buf)
 {
+}
+
+static char *charged_path(const struct devmem_buffer *buf)
+{
+	return NULL;
 }
 #endif
 
@@ -168,8 +328,10 @@ static void free_pages_list(struct list_head *pages)
 {
 	struct page *page, *tmp;
 
-	list_for_each_entry_safe(page, tmp, pages, lru)
+	list_for_each_entry_safe(page, tmp, pages, lru) {
 		device_coherent_free_pages(page, take_page(page));
+		cond_resched();
+	}
 }
 
 /* The largest pages that there are, down to @min_order; returns how many */
@@ -177,13 +339,13 @@ static long alloc_pages_list(struct devmem_buffer *buf, unsigned int min_order,
 			     struct list_head *pages)
 {
 	unsigned long left = buf->nr_pages, nr = 0;
-	unsigned int order = HPAGE_PMD_ORDER;
+	unsigned int order = min(PMD_ORDER, MAX_PAGE_ORDER);
 	struct page *page;
 
 	while (left) {
-		gfp_t gfp = GFP_KERNEL | __GFP_ZERO;
+		gfp_t gfp = GFP_KERNEL;
 
-		if (fatal_signal_pending(current))
+		if (signal_pending(current))
 			return -EINTR;
 
 		/* Nobody gives way for a large page if small ones do, too. */
@@ -219,21 +381,35 @@ static void list_to_pieces(struct devmem_buffer *buf, struct list_head *pages)
 		piece->nr_pages = 1UL << take_page(page);
 		first += piece->nr_pages;
 		piece++;
+		cond_resched();
 	}
 }
 
-static int fill_scattered(struct devmem_buffer *buf, unsigned int min_order)
+/* There was no room for pieces of the size that is wanted. */
+static int no_room(struct devmem_buffer *buf, bool any_size)
+{
+	bool enough = device_coherent_nr_free(buf->nid) >= buf->nr_pages;
+
+	return no_memory(buf, enough && !any_size ? DEVMEM_REASON_FRAGMENTED :
+						    DEVMEM_REASON_FULL);
+}
+
+static int take_scattered(struct devmem_buffer *buf, unsigned int min_order)
 {
 	LIST_HEAD(pages);
 	long nr;
 
 	nr = alloc_pages_list(buf, min_order, &pages);
-	if (nr > 0)
-		buf->pieces = kvmalloc_array(nr, sizeof(*buf->pieces),
-					     GFP_KERNEL_ACCOUNT);
+	if (nr < 0) {
+		free_pages_list(&pages);
+		return nr == -ENOMEM ? no_room(buf, !min_order) : nr;
+	}
+
+	buf->pieces = kvmalloc_array(nr, sizeof(*buf->pieces),
+				     GFP_NOTE_ACCOUNT);
 	if (!buf->pieces) {
 		free_pages_list(&pages);
-		return nr < 0 ? nr : -ENOMEM;
+		return no_memory(buf, DEVMEM_REASON_SYSTEM);
 	}
 
 	buf->nr_pieces = nr;
@@ -242,90 +418,222 @@ static int fill_scattered(struct devmem_buffer *buf, unsigned int min_order)
 	return 0;
 }
 
-/* In steps that a fatal signal can end: it may be a lot. */
-static int clear_pages(struct page *page, unsigned long nr_pages)
-{
-	unsigned long i;
-
-	for (i = 0; i < nr_pages; i++) {
-		if (i % HPAGE_PMD_NR == 0 && fatal_signal_pending(current))
-			return -EINTR;
-		clear_highpage(nth_page(page, i));
-		cond_resched();
-	}
-
-	return 0;
-}
-
-static int fill_contig(struct devmem_buffer *buf, unsigned long align)
+static int take_contig(struct devmem_buffer *buf, unsigned long align)
 {
 	struct page *page;
-	int err;
 
-	buf->pieces = kmalloc(sizeof(*buf->pieces), GFP_KERNEL_ACCOUNT);
+	buf->pieces = kvmalloc(sizeof(*buf->pieces), GFP_NOTE_ACCOUNT);
 	if (!buf->pieces)
-		return -ENOMEM;
+		return no_memory(buf, DEVMEM_REASON_SYSTEM);
 
 	page = device_coherent_alloc_contig(buf->nid, GFP_KERNEL, buf->nr_pages,
 					    align);
 	if (!page) {
-		err = fatal_signal_pending(current) ? -EINTR : -ENOMEM;
-		goto out_pieces;
+		kvfree(buf->pieces);
+		buf->pieces = NULL;
+		return signal_pending(current) ? -EINTR : no_room(buf, false);
 	}
-
-	err = clear_pages(page, buf->nr_pages);
-	if (err)
-		goto out_pages;
 
 	buf->contig = true;
 	buf->nr_pieces = 1;
 	buf->pieces[0] = (struct devmem_piece){ page, 0, buf->nr_pages };
 
 	return 0;
-
-out_pages:
-	device_coherent_free_contig(page, buf->nr_pages);
-out_pieces:
-	kfree(buf->pieces);
-	buf->pieces = NULL;
-
-	return err;
 }
 
-static void empty_buffer(struct devmem_buffer *buf)
+/* What take_*() has taken */
+static void give_back(struct devmem_buffer *buf)
 {
 	unsigned long i;
 
 	if (buf->contig) {
 		device_coherent_free_contig(buf->pieces[0].page, buf->nr_pages);
 	} else {
-		for (i = 0; i < buf->nr_pieces; i++)
+		for (i = 0; i < buf->nr_pieces; i++) {
 			device_coherent_free_pages(buf->pieces[i].page,
 						   ilog2(buf->pieces[i].nr_pages));
+			cond_resched();
+		}
 	}
 	kvfree(buf->pieces);
+	buf->pieces = NULL;
+	buf->nr_pieces = 0;
+	buf->contig = false;
 }
 
 static void free_buffer(struct devmem_buffer *buf)
 {
-	empty_buffer(buf);
+	atomic_long_sub(buf->nr_pages, &buffer_pages[buf->nid]);
+	give_back(buf);
 	uncharge_buffer(buf);
 	mutex_destroy(&buf->lock);
 	kfree(buf);
 }
 
-static int fill_as(struct devmem_buffer *buf, const struct devmem_alloc *how)
+/* In steps that a signal can end: it may be a lot. */
+static int clear_piece(const struct devmem_piece *piece)
 {
-	bool huge = how->flags & DEVMEM_ALLOC_HUGE;
-	unsigned long align;
+	unsigned long i;
+
+	for (i = 0; i < piece->nr_pages; i++) {
+		if (i % PMD_PAGES == 0 && signal_pending(current))
+			return -EINTR;
+		clear_highpage(nth_page(piece->page, i));
+		cond_resched();
+	}
+
+	return 0;
+}
+
+static int clear_pieces(const struct devmem_buffer *buf)
+{
+	unsigned long i;
+	int err = 0;
+
+	for (i = 0; i < buf->nr_pieces && !err; i++)
+		err = clear_piece(&buf->pieces[i]);
+
+	return err;
+}
+
+static unsigned int smallest_order(const struct devmem_alloc *how)
+{
+	return how->flags & DEVMEM_ALLOC_HUGE ? PMD_ORDER : 0;
+}
+
+static int take(struct devmem_buffer *buf, const struct devmem_alloc *how)
+{
+	unsigned long align = how->align >> PAGE_SHIFT;
 
 	if (!(how->flags & DEVMEM_ALLOC_CONTIG))
-		return fill_scattered(buf, huge ? HPAGE_PMD_ORDER : 0);
+		return take_scattered(buf, smallest_order(how));
 
-	align = max_t(unsigned long, how->align >> PAGE_SHIFT,
-		      huge ? HPAGE_PMD_NR : 1);
+	return take_contig(buf, max(align, 1UL << smallest_order(how)));
+}
 
-	return fill_contig(buf, align);
+/* Pages of a node that processes have on LRU lists */
+static unsigned long lru_pages(int nid)
+{
+	unsigned long nr_pages = 0;
+	int lru;
+
+	for_each_lru(lru)
+		nr_pages += devmem_counter(nid, NR_LRU_BASE + lru);
+
+	return nr_pages;
+}
+
+/*
+ * Of those, what the allocator takes back before a request fails: what nobody
+ * maps (the rest of huge pages, swap cache) and what was lazily freed, the only
+ * pages of a device on the lists of files.
+ */
+static unsigned long given_back(int nid)
+{
+	unsigned long used = devmem_counter(nid, NR_ANON_MAPPED) +
+			     devmem_counter(nid, NR_SHMEM);
+	unsigned long on_lists = lru_pages(nid);
+
+	return on_lists - min(on_lists, used) +
+	       devmem_counter(nid, NR_INACTIVE_FILE) +
+	       devmem_counter(nid, NR_ACTIVE_FILE);
+}
+
+/* Could a node have as much free, at best, with the lists of CPUs drained? */
+static bool could_be_free(int nid, unsigned long nr_pages)
+{
+	unsigned long nr_free = device_coherent_nr_free(nid);
+
+	if (nr_pages <= nr_free)
+		return true;
+
+	lru_add_drain_all();
+	nr_free = device_coherent_nr_free(nid);
+	nr_free += device_coherent_makes_room(nid) ? lru_pages(nid) :
+						     given_back(nid);
+
+	return nr_pages <= nr_free;
+}
+
+/*
+ * Nobody's memory is reclaimed for what can't be had (invariant 4). So the
+ * memory comes first, when node and group look as if it could be had; it is
+ * charged when it is there, and then takes its time to be cleared.
+ */
+static int fill(struct devmem_buffer *buf, const struct devmem_alloc *how)
+{
+	int err;
+
+	err = take(buf, how);
+	if (err)
+		return err;
+
+	err = charge_buffer(buf);
+	if (err)
+		goto out_take;
+
+	err = clear_pieces(buf);
+	if (err)
+		goto out_charge;
+
+	atomic_long_add(buf->nr_pages, &buffer_pages[buf->nid]);
+
+	return 0;
+
+out_charge:
+	uncharge_buffer(buf);
+out_take:
+	give_back(buf);
+
+	return err;
+}
+
+/* -- Only asking ---------------------------------------------------------- */
+
+/* Free memory in pieces of a size or larger */
+static unsigned long free_in_pieces(struct zone *zone, unsigned int order)
+{
+	unsigned long nr_pages = 0;
+
+	for (; order <= MAX_PAGE_ORDER; order++)
+		nr_pages += READ_ONCE(zone->free_area[order].nr_free) << order;
+
+	return nr_pages;
+}
+
+static int ask(struct devmem_buffer *buf, struct zone *zone,
+	       const struct devmem_alloc *how)
+{
+	unsigned long nr_pages = buf->nr_pages;
+
+	if (how->flags & DEVMEM_ALLOC_CONTIG) {
+		nr_pages = device_coherent_largest_run(buf->nid, true);
+	} else if (how->flags & DEVMEM_ALLOC_HUGE) {
+		drain_all_pages(zone);
+		nr_pages = free_in_pieces(zone, smallest_order(how));
+	}
+	if (signal_pending(current))
+		return -EINTR;
+
+	return nr_pages < buf->nr_pages ? no_room(buf, false) : 0;
+}
+
+/* -- Which node ----------------------------------------------------------- */
+
+/* What shows without taking anything from anybody */
+static int ask_node(struct devmem_buffer *buf, struct zone *zone, bool contig)
+{
+	unsigned long size = zone_managed_pages(zone);
+
+	if (buf->nr_pages > size)
+		return no_memory(buf, DEVMEM_REASON_TOO_LARGE);
+	/* What can't be moved away, whatever else can be */
+	if (buf->nr_pages > size - min(size, devmem_buffer_pages(buf->nid)))
+		return no_memory(buf, DEVMEM_REASON_FULL);
+	if (!contig && !could_be_free(buf->nid, buf->nr_pages))
+		return no_memory(buf, DEVMEM_REASON_FULL);
+
+	return 0;
 }
 
 static int fill_from(struct devmem_buffer *buf, int nid,
@@ -336,20 +644,16 @@ static int fill_from(struct devmem_buffer *buf, int nid,
 
 	if (!zone)
 		return -ENODEV;
-	/* Nobody's memory is reclaimed for what can't be had. */
-	if (buf->nr_pages > zone_managed_pages(zone))
-		return -ENOMEM;
 
-	err = charge_buffer(buf);
+	buf->nid = nid;
+	err = ask_node(buf, zone, how->flags & DEVMEM_ALLOC_CONTIG);
+	if (!err)
+		err = ask_group(buf);
 	if (err)
 		return err;
 
-	buf->nid = nid;
-	err = fill_as(buf, how);
-	if (err)
-		uncharge_buffer(buf);
-
-	return err;
+	return how->flags & DEVMEM_ALLOC_ASK ? ask(buf, zone, how) :
+					       fill(buf, how);
 }
 
 /* The nearest to @from of the nodes in @left, which it is taken from */
@@ -414,17 +718,25 @@ static struct devmem_piece *piece_of(struct devmem_buffer *buf,
 		       sizeof(*buf->pieces), compare_piece);
 }
 
+/* A page of the buffer; NULL behind its end */
+static struct page *page_of(struct devmem_buffer *buf, unsigned long index)
+{
+	struct devmem_piece *piece = piece_of(buf, index);
+
+	return piece ? nth_page(piece->page, index - piece->first) : NULL;
+}
+
 static vm_fault_t buffer_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
-	struct devmem_buffer *buf = vma->vm_private_data;
-	struct devmem_piece *piece = piece_of(buf, vmf->pgoff);
+	struct page *page = page_of(vma->vm_private_data, vmf->pgoff);
 
-	if (!piece)
+	if (!page)
 		return VM_FAULT_SIGBUS;
+	if (PageHWPoison(page))
+		return VM_FAULT_HWPOISON;
 
-	return vmf_insert_pfn(vma, vmf->address, page_to_pfn(piece->page) +
-						 (vmf->pgoff - piece->first));
+	return vmf_insert_pfn(vma, vmf->address, page_to_pfn(page));
 }
 
 #ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
@@ -444,11 +756,11 @@ static vm_fault_t buffer_huge_fault(struct vm_fault *vmf, unsigned int order)
 
 	first = vmf->pgoff - before;
 	piece = piece_of(buf, first);
-	if (!piece || first + HPAGE_PMD_NR > piece->first + piece->nr_pages)
+	if (!piece || first + PMD_PAGES > piece->first + piece->nr_pages)
 		return VM_FAULT_FALLBACK;
 
 	pfn = page_to_pfn(piece->page) + (first - piece->first);
-	if (!IS_ALIGNED(pfn, HPAGE_PMD_NR))
+	if (!IS_ALIGNED(pfn, PMD_PAGES))
 		return VM_FAULT_FALLBACK;
 
 	return vmf_insert_pfn_pmd(vmf, pfn_to_pfn_t(pfn),
@@ -456,8 +768,31 @@ static vm_fault_t buffer_huge_fault(struct vm_fault *vmf, unsigned int order)
 }
 #endif
 
+/* For ptrace() and /proc/PID/mem, which take no references to its pages */
+static int buffer_access(struct vm_area_struct *vma, unsigned long addr,
+			 void *data, int len, int write)
+{
+	unsigned long offset = addr - vma->vm_start +
+			       (vma->vm_pgoff << PAGE_SHIFT);
+	unsigned long in_page = offset_in_page(offset);
+	struct page *page = page_of(vma->vm_private_data, offset >> PAGE_SHIFT);
+
+	if (!page || PageHWPoison(page) ||
+	    !(vma->vm_flags & (write ? VM_WRITE : VM_MAYREAD)))
+		return -EFAULT;
+
+	len = min_t(unsigned long, len, PAGE_SIZE - in_page);
+	if (write)
+		memcpy_to_page(page, in_page, data, len);
+	else
+		memcpy_from_page(data, page, in_page, len);
+
+	return len;
+}
+
 static const struct vm_operations_struct buffer_vm_ops = {
 	.fault = buffer_fault,
+	.access = buffer_access,
 #ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
 	.huge_fault = buffer_huge_fault,
 #endif
@@ -487,6 +822,7 @@ static int buffer_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *at)
 	if (!a)
 		return -ENOMEM;
 
+	INIT_LIST_HEAD(&a->mappings);
 	a->dev = at->dev;
 	at->priv = a;
 	mutex_lock(&buf->lock);
@@ -533,9 +869,22 @@ static int fill_table(struct devmem_buffer *buf, struct sg_table *table,
 				    0);
 			sg = sg_next(sg);
 		}
+		cond_resched();
 	}
 
 	return 0;
+}
+
+/* The longest piece, in pages, that a device and the way to it can take */
+static unsigned long longest_segment(struct device *dev)
+{
+	size_t max = min_t(size_t, dma_get_max_seg_size(dev), SZ_1G);
+	size_t mapped = dma_max_mapping_size(dev);
+
+	if (mapped)
+		max = min(max, mapped);
+
+	return max(max >> PAGE_SHIFT, 1UL);
 }
 
 static struct sg_table *buffer_map(struct dma_buf_attachment *at,
@@ -543,38 +892,49 @@ static struct sg_table *buffer_map(struct dma_buf_attachment *at,
 {
 	struct devmem_buffer *buf = at->dmabuf->priv;
 	struct devmem_attachment *a = at->priv;
-	unsigned long max;
+	struct devmem_mapping *m;
 	int err;
 
-	max = min_t(unsigned long, dma_get_max_seg_size(a->dev), SZ_1G);
-	err = fill_table(buf, &a->table, max(max >> PAGE_SHIFT, 1UL));
-	if (err)
-		return ERR_PTR(err);
+	m = kzalloc(sizeof(*m), GFP_KERNEL);
+	if (!m)
+		return ERR_PTR(-ENOMEM);
 
-	err = dma_map_sgtable(a->dev, &a->table, dir, 0);
-	if (err) {
-		sg_free_table(&a->table);
-		return ERR_PTR(err);
-	}
+	err = fill_table(buf, &m->table, longest_segment(a->dev));
+	if (err)
+		goto out_mapping;
+
+	err = dma_map_sgtable(a->dev, &m->table, dir, 0);
+	if (err)
+		goto out_table;
 
 	mutex_lock(&buf->lock);
-	a->mapped = true;
+	list_add(&m->list, &a->mappings);
 	mutex_unlock(&buf->lock);
 
-	return &a->table;
+	return &m->table;
+
+out_table:
+	sg_free_table(&m->table);
+out_mapping:
+	kfree(m);
+
+	return ERR_PTR(err);
 }
 
 static void buffer_unmap(struct dma_buf_attachment *at, struct sg_table *table,
 			 enum dma_data_direction dir)
 {
+	struct devmem_mapping *m = container_of(table, struct devmem_mapping,
+						table);
 	struct devmem_buffer *buf = at->dmabuf->priv;
 	struct devmem_attachment *a = at->priv;
 
 	mutex_lock(&buf->lock);
-	a->mapped = false;
+	list_del(&m->list);
 	mutex_unlock(&buf->lock);
 	dma_unmap_sgtable(a->dev, table, dir, 0);
 	sg_free_table(table);
+	kfree(m);
 }
 
 /* The memory is coherent, but a device may see it through bounce buffers. */
@@ -583,11 +943,12 @@ static int buffer_begin_access(struct dma_buf *dmabuf,
 {
 	struct devmem_buffer *buf = dmabuf->priv;
 	struct devmem_attachment *a;
+	struct devmem_mapping *m;
 
 	mutex_lock(&buf->lock);
 	list_for_each_entry(a, &buf->attachments, list)
-		if (a->mapped)
-			dma_sync_sgtable_for_cpu(a->dev, &a->table, dir);
+		list_for_each_entry(m, &a->mappings, list)
+			dma_sync_sgtable_for_cpu(a->dev, &m->table, dir);
 	mutex_unlock(&buf->lock);
 
 	return 0;
@@ -598,11 +959,12 @@ static int buffer_end_access(struct dma_buf *dmabuf,
 {
 	struct devmem_buffer *buf = dmabuf->priv;
 	struct devmem_attachment *a;
+	struct devmem_mapping *m;
 
 	mutex_lock(&buf->lock);
 	list_for_each_entry(a, &buf->attachments, list)
-		if (a->mapped)
-			dma_sync_sgtable_for_device(a->dev, &a->table, dir);
+		list_for_each_entry(m, &a->mappings, list)
+			dma_sync_sgtable_for_device(a->dev, &m->table, dir);
 	mutex_unlock(&buf->lock);
 
 	return 0;
@@ -618,9 +980,11 @@ static void *map_pieces(struct devmem_buffer *buf)
 	if (!pages)
 		return NULL;
 
-	for (i = 0; i < buf->nr_pieces; i++)
+	for (i = 0; i < buf->nr_pieces; i++) {
 		for (j = 0; j < buf->pieces[i].nr_pages; j++)
 			pages[n++] = nth_page(buf->pieces[i].page, j);
+		cond_resched();
+	}
 	vaddr = vmap(pages, buf->nr_pages, VM_MAP, PAGE_KERNEL);
 	kvfree(pages);
 
@@ -659,6 +1023,18 @@ static void buffer_release(struct dma_buf *dmabuf)
 	free_buffer(dmabuf->priv);
 }
 
+static void buffer_show_fdinfo(struct dma_buf *dmabuf, struct seq_file *m)
+{
+	struct devmem_buffer *buf = dmabuf->priv;
+	char *path = charged_path(buf);
+
+	seq_printf(m, "devmem-node:\t%d\n", buf->nid);
+	seq_printf(m, "devmem-contiguous:\t%d\n", buf->contig);
+	seq_printf(m, "devmem-pieces:\t%lu\n", buf->nr_pieces);
+	seq_printf(m, "devmem-charged:\t%s\n", path ?: "none");
+	kfree(path);
+}
+
 static const struct dma_buf_ops buffer_ops = {
 	.attach = buffer_attach,
 	.detach = buffer_detach,
@@ -670,6 +1046,7 @@ static const struct dma_buf_ops buffer_ops = {
 	.vmap = buffer_vmap,
 	.vunmap = buffer_vunmap,
 	.release = buffer_release,
+	.show_fdinfo = buffer_show_fdinfo,
 };
 
 /* -- Making one ----------------------------------------------------------- */
@@ -694,12 +1071,17 @@ static int check_alloc(const struct devmem_alloc *how)
 	return 0;
 }
 
-static struct devmem_buffer *alloc_buffer(const struct devmem_alloc *how)
+/*
+ * A buffer, which with DEVMEM_ALLOC_ASK has only found its node. In @how are
+ * that, or the reason why not.
+ */
+static struct devmem_buffer *alloc_buffer(struct devmem_alloc *how)
 {
 	struct devmem_buffer *buf;
 	int err;
 
-	buf = kzalloc(sizeof(*buf), GFP_KERNEL_ACCOUNT);
+	how->reason = DEVMEM_REASON_SYSTEM;
+	buf = kzalloc(sizeof(*buf), GFP_NOTE_ACCOUNT);
 	if (!buf)
 		return ERR_PTR(-ENOMEM);
 
@@ -708,25 +1090,43 @@ static struct devmem_buffer *alloc_buffer(const struct devmem_alloc *how)
 	buf->nr_pages = how->size >> PAGE_SHIFT;
 
 	err = fill_buffer(buf, how);
+	how->reason = buf->reason;
 	if (err) {
 		mutex_destroy(&buf->lock);
 		kfree(buf);
 		return ERR_PTR(err);
 	}
+	how->node = buf->nid;
+	how->reason = DEVMEM_REASON_NONE;
+	snprintf(buf->name, sizeof(buf->name), "devmem-node%d", buf->nid);
 
 	return buf;
 }
 
+/*
+ * So that a mapping tells what it is when no descriptor is left: /proc/PID/maps
+ * shows the name. User space may give it another.
+ */
+static void name_buffer(struct dma_buf *dmabuf, const char *name)
+{
+	char *copy = kstrdup(name, GFP_KERNEL);
+
+	/* It is on the list in debugfs already. */
+	spin_lock(&dmabuf->name_lock);
+	dmabuf->name = copy;
+	spin_unlock(&dmabuf->name_lock);
+}
+
 /**
  * devmem_buffer - allocate device memory as a dma-buf
- * @how: how much, where, and of which kind
- * @nid: where it is
+ * @how: how much, where, and of which kind; in it, where it is, or the reason
+ *	 why there is none
  *
- * Context: Process context, sleeps. A fatal signal ends it early.
+ * Context: Process context, sleeps. A signal ends it early.
  * Return: the dma-buf, to be dropped with dma_buf_put(), or an ERR_PTR; see
  * Documentation/userspace-api/devmem.rst.
  */
-struct dma_buf *devmem_buffer(const struct devmem_alloc *how, int *nid)
+struct dma_buf *devmem_buffer(struct devmem_alloc *how)
 {
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct devmem_buffer *buf;
@@ -741,15 +1141,45 @@ struct dma_buf *devmem_buffer(const struct devmem_alloc *how, int *nid)
 	if (IS_ERR(buf))
 		return ERR_CAST(buf);
 
-	info.exp_name = "devmem";
+	info.exp_name = buf->name;
 	info.ops = &buffer_ops;
 	info.size = how->size;
 	info.flags = how->fd_flags & O_ACCMODE;
 	info.priv = buf;
-	*nid = buf->nid;
 	dmabuf = dma_buf_export(&info);
-	if (IS_ERR(dmabuf))
+	if (IS_ERR(dmabuf)) {
+		how->reason = DEVMEM_REASON_SYSTEM;
 		free_buffer(buf);
+		return dmabuf;
+	}
+	name_buffer(dmabuf, buf->name);
 
 	return dmabuf;
+}
+
+/**
+ * devmem_ask - could device memory be had?
+ * @how: as for devmem_buffer()
+ *
+ * Context: Process context, sleeps. A signal ends it early.
+ * Return: 0, or the error that devmem_buffer() would return, as far as can be
+ * told.
+ */
+int devmem_ask(struct devmem_alloc *how)
+{
+	struct devmem_buffer *buf;
+	int err;
+
+	err = check_alloc(how);
+	if (err)
+		return err;
+
+	buf = alloc_buffer(how);
+	if (IS_ERR(buf))
+		return PTR_ERR(buf);
+
+	mutex_destroy(&buf->lock);
+	kfree(buf);
+
+	return 0;
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Each device node as a heap in /dev/dma_heap. */
+/*
+ * Each device node as two heaps in /dev/dma_heap: for memory that may be
+ * anywhere on it, and for memory that is contiguous.
+ */
 
 #include <linux/cleanup.h>
 #include <linux/device_coherent.h>
@@ -15,37 +18,52 @@
 
 #include "devmem.h"
 
-/* Nodes that have a heap; it stays when the node goes. */
+/* Nodes that have heaps; these stay when the node goes. */
 static nodemask_t heap_nodes;
 static DEFINE_MUTEX(heap_lock);
+
+static struct dma_buf *allocate(struct dma_heap *heap, unsigned long len,
+				u32 fd_flags, u32 flags)
+{
+	struct devmem_alloc how = {
+		.node = (long)dma_heap_get_drvdata(heap),
+		.flags = DEVMEM_ALLOC_EXACT | flags,
+		.size = len,
+		.fd_flags = fd_flags,
+	};
+
+	return devmem_buffer(&how);
+}
 
 static struct dma_buf *heap_allocate(struct dma_heap *heap, unsigned long len,
 				     u32 fd_flags, u64 heap_flags)
 {
-	struct devmem_alloc how = {
-		.node = (long)dma_heap_get_drvdata(heap),
-		.flags = DEVMEM_ALLOC_EXACT,
-		.size = len,
-		.fd_flags = fd_flags,
-	};
-	int nid;
-
-	return devmem_buffer(&how, &nid);
+	return allocate(heap, len, fd_flags, 0);
 }
 
-static const struct dma_heap_ops devmem_heap_ops = {
+static struct dma_buf *contig_allocate(struct dma_heap *heap, unsigned long len,
+				       u32 fd_flags, u64 heap_flags)
+{
+	return allocate(heap, len, fd_flags, DEVMEM_ALLOC_CONTIG);
+}
+
+static const struct dma_heap_ops heap_ops = {
 	.allocate = heap_allocate,
 };
 
-static int add_heap(int nid)
+static const struct dma_heap_ops contig_ops = {
+	.allocate = contig_allocate,
+};
+
+static int add_heap(int nid, const char *suffix, const struct dma_heap_ops *ops)
 {
 	struct dma_heap_export_info info = {
-		.ops = &devmem_heap_ops,
+		.ops = ops,
 		.priv = (void *)(long)nid,
 	};
 	struct dma_heap *heap;
 
-	info.name = kasprintf(GFP_KERNEL, "devmem-node%d", nid);
+	info.name = kasprintf(GFP_KERNEL, "devmem-node%d%s", nid, suffix);
 	if (!info.name)
 		return -ENOMEM;
 
@@ -59,26 +77,28 @@ static int add_heap(int nid)
 }
 
 /**
- * devmem_add_heap - a device node has come: have a heap for it
+ * devmem_add_heaps - a device node has come: have heaps for it
  * @nid: the device node
  *
- * There is no way to take a heap away. That of a node that is gone refuses
- * with ENODEV, and serves it again if it comes back.
+ * There is no way to take a heap away. Those of a node that is gone refuse
+ * with ENODEV, and serve it again if it comes back.
  *
  * Context: Process context, sleeps.
  */
-void devmem_add_heap(int nid)
+void devmem_add_heaps(int nid)
 {
 	int err;
 
 	guard(mutex)(&heap_lock);
-	if (node_isset(nid, heap_nodes))
+	if (node_test_and_set(nid, heap_nodes))
 		return;
 
-	err = add_heap(nid);
+	err = add_heap(nid, "", &heap_ops);
 	if (err)
-		pr_err("devmem: no dma-buf heap for node %d: error %d\n", nid,
-		       err);
+		node_clear(nid, heap_nodes);
 	else
-		node_set(nid, heap_nodes);
+		err = add_heap(nid, "-contig", &contig_ops);
+	if (err)
+		pr_err("devmem: not all dma-buf heaps for node %d: error %d\n",
+		       nid, err);
 }

@@ -11,14 +11,19 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/node.h>
+#include <linux/nodemask.h>
 #include <linux/notifier.h>
 #include <linux/percpu.h>
 #include <linux/poll.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sysfs.h>
 #include <linux/topology.h>
 #include <linux/uaccess.h>
 #include <linux/vmstat.h>
@@ -37,7 +42,7 @@
  * @nid: the node, or NUMA_NO_NODE if it doesn't wait
  * @nr_pages: how much free memory it waits for
  * @eventfd: to be signalled, or NULL
- * @room: there was as much when it was last looked at
+ * @room: what poll() would have said when it was last looked at
  */
 struct devmem_file {
 	struct list_head list;
@@ -45,7 +50,7 @@ struct devmem_file {
 	int nid;
 	unsigned long nr_pages;
 	struct eventfd_ctx *eventfd;
-	bool room;
+	__poll_t room;
 };
 
 /* Protects watches, and what the files on it wait for. */
@@ -75,6 +80,12 @@ static int put_arg(const void *arg, size_t size, unsigned int cmd,
 	return 0;
 }
 
+/* Who may only read may only ask. */
+static bool may_change(const struct file *file)
+{
+	return file->f_mode & FMODE_WRITE;
+}
+
 /* -- Nodes ---------------------------------------------------------------- */
 
 static int find_node(int nid, bool next)
@@ -91,8 +102,15 @@ static int find_node(int nid, bool next)
 	return -ENODEV;
 }
 
-/* With what the CPUs haven't yet added */
-static u64 counter(int nid, enum node_stat_item item)
+/**
+ * devmem_counter - a counter of a node's
+ * @nid: the node
+ * @item: the counter
+ *
+ * Context: Any.
+ * Return: its value, with what the CPUs haven't yet added.
+ */
+unsigned long devmem_counter(int nid, enum node_stat_item item)
 {
 	pg_data_t *pgdat = NODE_DATA(nid);
 	long nr = node_page_state(pgdat, item);
@@ -137,33 +155,64 @@ static long ioctl_info(unsigned int cmd, void __user *uarg)
 		info.largest_obtainable = device_coherent_largest_run(nid, true);
 		info.largest_obtainable <<= PAGE_SHIFT;
 	}
-	info.moved_in = counter(nid, COHERENT_MOVED_IN);
-	info.moved_out = counter(nid, COHERENT_MOVED_OUT);
-	info.refused = counter(nid, COHERENT_REFUSED);
-	info.displaced = counter(nid, COHERENT_DISPLACED);
-	info.evicted = counter(nid, COHERENT_EVICTED);
+	info.moved_in = devmem_counter(nid, COHERENT_MOVED_IN);
+	info.moved_out = devmem_counter(nid, COHERENT_MOVED_OUT);
+	info.refused = devmem_counter(nid, COHERENT_REFUSED);
+	info.displaced = devmem_counter(nid, COHERENT_DISPLACED);
+	info.evicted = devmem_counter(nid, COHERENT_EVICTED);
+	info.buffers = (u64)devmem_buffer_pages(nid) << PAGE_SHIFT;
 
 	return put_arg(&info, sizeof(info), cmd, uarg);
 }
 
 /* -- Allocation ----------------------------------------------------------- */
 
-static long ioctl_alloc(unsigned int cmd, void __user *uarg)
+/* Why there is no memory, for programs that know of it; returns the error */
+static int put_reason(const struct devmem_alloc *alloc, int err,
+		      unsigned int cmd, void __user *uarg)
+{
+	struct devmem_alloc __user *to = uarg;
+
+	if (err == -ENOMEM &&
+	    _IOC_SIZE(cmd) >= offsetofend(struct devmem_alloc, reason) &&
+	    put_user(alloc->reason, &to->reason))
+		return -EFAULT;
+
+	return err;
+}
+
+static long ask(struct devmem_alloc *alloc, unsigned int cmd,
+		void __user *uarg)
+{
+	int err = devmem_ask(alloc);
+
+	if (err)
+		return put_reason(alloc, err, cmd, uarg);
+	alloc->fd = -1;
+
+	return put_arg(alloc, sizeof(*alloc), cmd, uarg);
+}
+
+static long ioctl_alloc(struct file *file, unsigned int cmd, void __user *uarg)
 {
 	struct devmem_alloc alloc;
 	struct dma_buf *dmabuf;
-	int err, nid;
+	int err;
 
 	err = get_arg(&alloc, sizeof(alloc), SIZE_VER0(struct devmem_alloc, fd),
 		      cmd, uarg);
 	if (err)
 		return err;
-	if (alloc.fd)
+	if (alloc.fd || alloc.pad)
 		return -EINVAL;
+	if (alloc.flags & DEVMEM_ALLOC_ASK)
+		return ask(&alloc, cmd, uarg);
+	if (!may_change(file))
+		return -EBADF;
 
-	dmabuf = devmem_buffer(&alloc, &nid);
+	dmabuf = devmem_buffer(&alloc);
 	if (IS_ERR(dmabuf))
-		return PTR_ERR(dmabuf);
+		return put_reason(&alloc, PTR_ERR(dmabuf), cmd, uarg);
 
 	alloc.fd = get_unused_fd_flags(alloc.fd_flags & O_CLOEXEC);
 	if (alloc.fd < 0) {
@@ -171,7 +220,6 @@ static long ioctl_alloc(unsigned int cmd, void __user *uarg)
 		goto out_buffer;
 	}
 
-	alloc.node = nid;
 	err = put_arg(&alloc, sizeof(alloc), cmd, uarg);
 	if (err)
 		goto out_fd;
@@ -191,11 +239,14 @@ out_buffer:
 
 /* -- Ranges --------------------------------------------------------------- */
 
-static long ioctl_migrate(unsigned int cmd, void __user *uarg)
+static long ioctl_migrate(struct file *file, unsigned int cmd,
+			  void __user *uarg)
 {
 	struct devmem_migrate m;
 	int err, put_err;
 
+	if (!may_change(file))
+		return -EBADF;
 	err = get_arg(&m, sizeof(m), SIZE_VER0(struct devmem_migrate, unmovable),
 		      cmd, uarg);
 	if (err)
@@ -210,7 +261,8 @@ static long ioctl_migrate(unsigned int cmd, void __user *uarg)
 	return put_err ?: err;
 }
 
-static long ioctl_verify(unsigned int cmd, void __user *uarg)
+static long ioctl_verify(struct file *file, unsigned int cmd,
+			 void __user *uarg)
 {
 	struct devmem_verify v;
 	int err;
@@ -219,8 +271,12 @@ static long ioctl_verify(unsigned int cmd, void __user *uarg)
 		      cmd, uarg);
 	if (err)
 		return err;
-	if (v.flags || v.pad || (v.nodes && !v.nr_nodes))
+	BUILD_BUG_ON(MAX_NUMNODES > DEVMEM_MAX_NODES);
+	if (v.flags || v.pad || (v.nodes && !v.nr_nodes) ||
+	    v.nr_nodes > DEVMEM_MAX_NODES)
 		return -EINVAL;
+	if (v.pidfd != DEVMEM_SELF && !may_change(file))
+		return -EBADF;
 
 	err = devmem_verify(&v);
 	if (err)
@@ -234,36 +290,69 @@ static long ioctl_verify(unsigned int cmd, void __user *uarg)
 static void look_for_room(struct work_struct *work);
 static DECLARE_DELAYED_WORK(watch_work, look_for_room);
 
+/* Of the nodes that a round of look_for_room() has come upon so far */
+static unsigned long free_now[MAX_NUMNODES];
+
+/* The node can't have as much, since it or a part of its memory is gone. */
+static bool is_over(const struct devmem_file *df)
+{
+	struct zone *zone = device_coherent_hotplug_zone(df->nid);
+
+	return !zone || zone_managed_pages(zone) < df->nr_pages;
+}
+
 static __poll_t room(const struct devmem_file *df)
 {
-	if (!node_is_device_coherent(df->nid))
+	if (is_over(df))
 		return EPOLLERR;
 
 	return device_coherent_nr_free(df->nid) >= df->nr_pages ?
 	       EPOLLIN | EPOLLRDNORM : 0;
 }
 
+/* The same for one of many: each node is asked once in a round. */
+static __poll_t room_this_round(const struct devmem_file *df, nodemask_t *asked)
+{
+	lockdep_assert_held(&watch_lock);
+
+	if (is_over(df))
+		return EPOLLERR;
+	if (!node_test_and_set(df->nid, *asked))
+		free_now[df->nid] = device_coherent_nr_free(df->nid);
+
+	return free_now[df->nid] >= df->nr_pages ? EPOLLIN | EPOLLRDNORM : 0;
+}
+
+/* Both who polls and who has an eventfd hear of room, and of its end. */
+static void tell(struct devmem_file *df, __poll_t now)
+{
+	if (now && now != df->room) {
+		if (df->eventfd)
+			eventfd_signal(df->eventfd);
+		wake_up_poll(&df->wait, now);
+	}
+	df->room = now;
+}
+
 /*
  * A look now and then costs those who wait some milliseconds; a hook in the
- * allocator would cost everybody who frees a page (invariant 3).
+ * allocator would cost everybody who frees a page (invariant 3). However many
+ * wait, it takes no more than a tenth of a CPU.
  */
 static void look_for_room(struct work_struct *work)
 {
+	unsigned long start = jiffies, interval = WATCH_INTERVAL;
+	nodemask_t asked = NODE_MASK_NONE;
 	struct devmem_file *df;
 
 	mutex_lock(&watch_lock);
 	list_for_each_entry(df, &watches, list) {
-		__poll_t now = room(df);
-
-		if (now && !df->room) {
-			if (df->eventfd && now & EPOLLIN)
-				eventfd_signal(df->eventfd);
-			wake_up_poll(&df->wait, now);
-		}
-		df->room = now;
+		tell(df, room_this_round(df, &asked));
+		cond_resched();
 	}
+	interval = max(interval, 9 * (jiffies - start));
 	if (!list_empty(&watches))
-		schedule_delayed_work(&watch_work, WATCH_INTERVAL);
+		queue_delayed_work(system_unbound_wq, &watch_work, interval);
 	mutex_unlock(&watch_lock);
 }
 
@@ -290,9 +379,27 @@ static void start_watch(struct devmem_file *df, const struct devmem_watch *w,
 	df->nid = w->node;
 	df->nr_pages = (w->free >> PAGE_SHIFT) + !PAGE_ALIGNED(w->free);
 	df->eventfd = eventfd;
-	df->room = false;
+	df->room = 0;
 	list_add_tail(&df->list, &watches);
-	mod_delayed_work(system_wq, &watch_work, 0);
+	mod_delayed_work(system_unbound_wq, &watch_work, 0);
+}
+
+static int check_watch(const struct devmem_watch *w)
+{
+	struct zone *zone;
+	u64 size;
+
+	if (w->flags || w->pad || w->eventfd < -1)
+		return -EINVAL;
+	if (!w->free)
+		return 0;
+
+	zone = device_coherent_hotplug_zone(w->node);
+	if (!zone || !zone_managed_pages(zone))
+		return -ENODEV;
+	size = (u64)zone_managed_pages(zone) << PAGE_SHIFT;
+
+	return w->free > size ? -EINVAL : 0;
 }
 
 static long ioctl_watch(struct devmem_file *df, unsigned int cmd,
@@ -306,10 +413,9 @@ static long ioctl_watch(struct devmem_file *df, unsigned int cmd,
 		      uarg);
 	if (err)
 		return err;
-	if (w.flags || w.pad || w.eventfd < -1)
-		return -EINVAL;
-	if (w.free && !node_is_device_coherent(w.node))
-		return -ENODEV;
+	err = check_watch(&w);
+	if (err)
+		return err;
 
 	if (w.free && w.eventfd >= 0) {
 		eventfd = eventfd_ctx_fdget(w.eventfd);
@@ -336,7 +442,7 @@ static __poll_t devmem_poll(struct file *file, poll_table *table)
 	now = room(df);
 	/* Whoever sleeps now is to hear of the next time. */
 	if (!now)
-		df->room = false;
+		df->room = 0;
 	mutex_unlock(&watch_lock);
 
 	return now;
@@ -382,11 +488,11 @@ static long devmem_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case CALL(DEVMEM_IOC_INFO):
 		return ioctl_info(cmd, uarg);
 	case CALL(DEVMEM_IOC_ALLOC):
-		return ioctl_alloc(cmd, uarg);
+		return ioctl_alloc(file, cmd, uarg);
 	case CALL(DEVMEM_IOC_MIGRATE):
-		return ioctl_migrate(cmd, uarg);
+		return ioctl_migrate(file, cmd, uarg);
 	case CALL(DEVMEM_IOC_VERIFY):
-		return ioctl_verify(cmd, uarg);
+		return ioctl_verify(file, cmd, uarg);
 	case CALL(DEVMEM_IOC_WATCH):
 		return ioctl_watch(file->private_data, cmd, uarg);
 	}
@@ -409,16 +515,49 @@ static struct miscdevice devmem_misc = {
 	.fops = &devmem_fops,
 };
 
-/* A node that comes gets a heap; those who wait for room on one hear it go. */
+/* -- In sysfs ------------------------------------------------------------- */
+
+static ssize_t buffers_show(struct device *dev, struct device_attribute *attr,
+			    char *buf)
+{
+	return sysfs_emit(buf, "%llu\n",
+			  (u64)devmem_buffer_pages(dev->id) << PAGE_SHIFT);
+}
+static DEVICE_ATTR_RO(buffers);
+
+/* Nodes with the file, in the folder that goes when the node does */
+static nodemask_t sysfs_nodes;
+static DEFINE_MUTEX(sysfs_lock);
+
+static void add_to_sysfs(int nid)
+{
+	guard(mutex)(&sysfs_lock);
+	if (node_isset(nid, sysfs_nodes) || !node_devices[nid])
+		return;
+	if (!sysfs_add_file_to_group(&node_devices[nid]->dev.kobj,
+				     &dev_attr_buffers.attr, "device_coherent"))
+		node_set(nid, sysfs_nodes);
+}
+
+static void gone_from_sysfs(int nid)
+{
+	guard(mutex)(&sysfs_lock);
+	node_clear(nid, sysfs_nodes);
+}
+
+/* A node that comes gets heaps; those who wait for room on one hear it go. */
 static int devmem_notify(struct notifier_block *nb, unsigned long event,
 			 void *data)
 {
 	int *nid = data;
 
-	if (event == DEVICE_COHERENT_NODE_ADDED)
-		devmem_add_heap(*nid);
-	else
-		mod_delayed_work(system_wq, &watch_work, 0);
+	if (event == DEVICE_COHERENT_NODE_ADDED) {
+		add_to_sysfs(*nid);
+		devmem_add_heaps(*nid);
+	} else {
+		gone_from_sysfs(*nid);
+		mod_delayed_work(system_unbound_wq, &watch_work, 0);
+	}
 
 	return NOTIFY_OK;
 }
@@ -440,8 +579,10 @@ static int __init devmem_init(void)
 		misc_deregister(&devmem_misc);
 		return err;
 	}
-	for_each_device_coherent_node(nid)
-		devmem_add_heap(nid);
+	for_each_device_coherent_node(nid) {
+		add_to_sysfs(nid);
+		devmem_add_heaps(nid);
+	}
 
 	return 0;
 }

@@ -14,7 +14,9 @@
 #include <linux/overflow.h>
 #include <linux/pid.h>
 #include <linux/ptrace.h>
+#include <linux/rwsem.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/security.h>
 #include <linux/slab.h>
@@ -27,6 +29,35 @@
 			 DEVMEM_MIGRATE_SHARED | DEVMEM_MIGRATE_POLICY)
 
 /*
+ * The memory of a task that the caller may look at, or move. As in mm_access(),
+ * the task doesn't exec in between: what is looked at would be another program,
+ * with other rights.
+ */
+static struct mm_struct *get_memory(struct task_struct *task, bool move,
+				    nodemask_t *allowed)
+{
+	struct mm_struct *mm = NULL;
+	int err = 0;
+
+	if (down_read_killable(&task->signal->exec_update_lock))
+		return ERR_PTR(-EINTR);
+
+	if (!ptrace_may_access(task, PTRACE_MODE_READ_REALCREDS))
+		err = -EPERM;
+	else if (move)
+		err = security_task_movememory(task);
+	*allowed = cpuset_mems_allowed(task);
+	if (!err)
+		mm = get_task_mm(task);
+	up_read(&task->signal->exec_update_lock);
+	if (mm)
+		return mm;
+
+	/* It has ended, or is a thread of the kernel's. */
+	return ERR_PTR(err ?: -ESRCH);
+}
+
+/*
  * The memory of a process, under the conditions of move_pages(2), and the nodes
  * that it may use. To be dropped with mmput().
  */
@@ -35,7 +66,6 @@ static struct mm_struct *get_process(int pidfd, bool move, nodemask_t *allowed)
 	struct task_struct *task;
 	struct mm_struct *mm;
 	unsigned int flags;
-	int err = 0;
 
 	if (pidfd == DEVMEM_SELF) {
 		mmget(current->mm);
@@ -47,18 +77,10 @@ static struct mm_struct *get_process(int pidfd, bool move, nodemask_t *allowed)
 	if (IS_ERR(task))
 		return ERR_CAST(task);
 
-	if (!ptrace_may_access(task, PTRACE_MODE_READ_REALCREDS))
-		err = -EPERM;
-	else if (move)
-		err = security_task_movememory(task);
-	*allowed = cpuset_mems_allowed(task);
-	mm = err ? NULL : get_task_mm(task);
+	mm = get_memory(task, move, allowed);
 	put_task_struct(task);
-	if (mm)
-		return mm;
 
-	/* It has ended, or is a thread of the kernel's. */
-	return ERR_PTR(err ?: -ESRCH);
+	return mm;
 }
 
 /* Both of pages, and within what a process can have */

@@ -9,6 +9,10 @@
  * with E2BIG unless what the kernel doesn't know is zero. Members named pad must
  * be zero. All sizes and addresses are in bytes, all counts in pages of
  * sysconf(_SC_PAGESIZE). See Documentation/userspace-api/devmem.rst.
+ *
+ * A descriptor that is open for reading only may ask: DEVMEM_IOC_INFO,
+ * DEVMEM_IOC_WATCH, DEVMEM_IOC_VERIFY of the caller itself, and
+ * DEVMEM_IOC_ALLOC with DEVMEM_ALLOC_ASK. All else is refused with EBADF.
  */
 #ifndef _UAPI_LINUX_DEVMEM_H
 #define _UAPI_LINUX_DEVMEM_H
@@ -38,6 +42,7 @@
  * @refused: requests that the node had no memory for
  * @displaced: pages that gave way to a contiguous range, or to a broken page
  * @evicted: pages that gave way to a request for memory, see "when full"
+ * @buffers: bytes that are in buffers of this driver, those of heaps included
  */
 struct devmem_info {
 	__s32 node;
@@ -53,6 +58,7 @@ struct devmem_info {
 	__u64 refused;
 	__u64 displaced;
 	__u64 evicted;
+	__u64 buffers;
 };
 
 /* The first device node from @node on: for (node = 0; ...; node++) sees all */
@@ -68,7 +74,10 @@ struct devmem_info {
  * @align: the physical address of a contiguous range is a multiple of this
  *	   power of two; 0 if it doesn't matter
  * @fd_flags: O_CLOEXEC, and one of O_RDONLY and O_RDWR
- * @fd: zero; the file descriptor, a dma-buf
+ * @fd: zero; the file descriptor, a dma-buf; -1 after DEVMEM_ALLOC_ASK
+ * @reason: DEVMEM_REASON_*, which is all that is stored if the call fails, and
+ *	    that with ENOMEM alone; of several nodes, that of the first
+ * @pad: zero
  */
 struct devmem_alloc {
 	__s32 node;
@@ -77,6 +86,8 @@ struct devmem_alloc {
 	__u64 align;
 	__u32 fd_flags;
 	__s32 fd;
+	__u32 reason;
+	__u32 pad;
 };
 
 /* Physically contiguous; pages that can be moved are moved out of the way */
@@ -85,6 +96,21 @@ struct devmem_alloc {
 #define DEVMEM_ALLOC_HUGE	(1 << 1)
 /* From the named @node or not at all; otherwise others are tried, too */
 #define DEVMEM_ALLOC_EXACT	(1 << 2)
+/* Only ask whether it could be had, as far as can be told without taking it */
+#define DEVMEM_ALLOC_ASK	(1 << 3)
+
+/* Why there is no memory: a kernel that is too old to tell */
+#define DEVMEM_REASON_NONE	0
+/* It is more than the node has in all */
+#define DEVMEM_REASON_TOO_LARGE	1
+/* Others have the node's memory */
+#define DEVMEM_REASON_FULL	2
+/* Enough is free, but not in one place, or not in huge pages */
+#define DEVMEM_REASON_FRAGMENTED 3
+/* The limit of the memory cgroup, or of one above it */
+#define DEVMEM_REASON_GROUP	4
+/* No system memory for what the kernel has to note of a buffer */
+#define DEVMEM_REASON_SYSTEM	5
 
 /**
  * struct devmem_migrate - move a range of a process
@@ -144,7 +170,7 @@ struct devmem_migrate {
  * @size: bytes, page-aligned
  * @pidfd: the process, or DEVMEM_SELF
  * @flags: zero
- * @nr_nodes: length of @nodes
+ * @nr_nodes: length of @nodes, DEVMEM_MAX_NODES at most
  * @pad: zero
  * @nodes: address of an array of __u64, in which the pages of each node are
  *	   counted; 0 if @nr_nodes is
@@ -180,17 +206,22 @@ struct devmem_verify {
 	__u64 unmovable;
 };
 
+/* No kernel has more nodes. */
+#define DEVMEM_MAX_NODES	1024
+
 /**
  * struct devmem_watch - wait for room
  * @node: the device node
  * @eventfd: an eventfd to be signalled as often as free memory rises to @free,
- *	     or -1
- * @free: bytes; with 0 the watch ends, and the rest doesn't matter
+ *	     and when there will be no such memory; or -1
+ * @free: bytes, no more than the node has; with 0 the watch ends, and the rest
+ *	  doesn't matter
  * @flags: zero
  * @pad: zero
  *
  * poll() on the descriptor of /dev/devmem says POLLIN as long as the node has
- * that much free memory, POLLERR if nothing is watched or the node is gone.
+ * that much free memory, POLLERR if nothing is watched or the node is gone, all
+ * of it or so much that it has no longer @free.
  * A descriptor has one watch; a new one replaces it.
  */
 struct devmem_watch {

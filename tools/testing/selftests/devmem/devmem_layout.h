@@ -13,8 +13,8 @@
 #include <assert.h>
 #endif
 
-static_assert(sizeof(struct devmem_info) == 88, "info");
-static_assert(sizeof(struct devmem_alloc) == 32, "alloc");
+static_assert(sizeof(struct devmem_info) == 96, "info");
+static_assert(sizeof(struct devmem_alloc) == 40, "alloc");
 static_assert(sizeof(struct devmem_migrate) == 112, "migrate");
 static_assert(sizeof(struct devmem_verify) == 112, "verify");
 static_assert(sizeof(struct devmem_watch) == 24, "watch");
