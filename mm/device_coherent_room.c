@@ -407,7 +407,8 @@ static struct page *make_room_for(struct device_coherent_request *req)
 		int how = READ_ONCE(make_room[nid]) == MAKE_ROOM_MOVE ?
 			  DEVICE_COHERENT_MOVE : DEVICE_COHERENT_SWAP;
 
-		if (fatal_signal_pending(current) || !device_coherent_makes_room(nid) ||
+		if (fatal_signal_pending(current) ||
+		    !device_coherent_makes_room(nid) ||
 		    !device_coherent_shrink(nid, req->gfp,
 					    max(1UL << req->order, BATCH), how))
 			break;

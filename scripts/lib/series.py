@@ -26,6 +26,9 @@ JUNK = ("*~", "*.orig", "*.rej", ".*.sw?", "*.o", "*.ko", "*.a", "*.cmd", "*.pyc
         ".devmem-tmp-*", ".#*", "#*#", "tags", "TAGS", "cscope.*", "GPATH", "GRTAGS", "GTAGS",
         "compile_commands.json", ".cache", ".clangd", ".vscode", ".idea", ".git", "core")
 
+# What "make -C tools/devmem" leaves beside its source
+BUILT = ("tools/devmem/devmem",)
+
 
 def is_junk(name):
     return any(fnmatch.fnmatch(name, pattern) for pattern in JUNK)
@@ -39,7 +42,7 @@ def repo_files():
             folders[:] = [name for name in folders if not is_junk(name)]
             found += [os.path.relpath(os.path.join(folder, name), REPO)
                       for name in names if not is_junk(name)]
-    return sorted(found)
+    return sorted(path for path in found if path not in BUILT)
 
 
 class Patch:

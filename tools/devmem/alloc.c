@@ -13,45 +13,32 @@
 
 #include "tool.h"
 
-static const char help[] =
-"Usage: devmem alloc --size SIZE [OPTION]...\n"
-"Allocate memory of a device explicitly, as its driver would, and free it.\n"
-"\n"
-"  -s, --size SIZE   how much; a multiple of the page size; K, M, G and T work\n"
-"  -c, --contiguous  in one piece; pages that can be moved are moved away\n"
-"      --huge        of huge pages throughout\n"
-"      --align SIZE  physical alignment of the piece; a power of two\n"
-"  -n, --node N      from this node, then from others; the default is nearest\n"
-"      --exact       from --node or not at all\n"
-"      --verify      see that it is zeroed, write a pattern, read it back\n"
-"      --hold[=SEC]  keep it for SEC seconds, or until a signal comes\n"
-"  -h, --help        this text\n";
-
 struct request {
 	struct devmem_alloc alloc;
 	bool hold;
-	double seconds;		/* 0: until a signal comes */
+	double seconds;		/* -1: until a signal comes */
 	bool verify;
 };
 
 enum {
-	OPT_HUGE = 256,
+	OPT_HUGE = OPT_OWN,
 	OPT_ALIGN,
 	OPT_EXACT,
+	OPT_ASK,
 	OPT_VERIFY,
 	OPT_HOLD,
 };
 
-static const struct option options[] = {
-	{ "size", required_argument, NULL, 's' },
-	{ "contiguous", no_argument, NULL, 'c' },
-	{ "huge", no_argument, NULL, OPT_HUGE },
-	{ "align", required_argument, NULL, OPT_ALIGN },
-	{ "node", required_argument, NULL, 'n' },
-	{ "exact", no_argument, NULL, OPT_EXACT },
-	{ "verify", no_argument, NULL, OPT_VERIFY },
-	{ "hold", optional_argument, NULL, OPT_HOLD },
-	{ "help", no_argument, NULL, 'h' },
+static const struct opt options[] = {
+	{ "size", 's', "SIZE", "how much; a multiple of the page size; K, M, G and T work" },
+	{ "contiguous", 'c', NULL, "in one piece; pages that can be moved are moved away" },
+	{ "huge", OPT_HUGE, NULL, "of huge pages throughout" },
+	{ "align", OPT_ALIGN, "SIZE", "physical alignment of the piece; a power of two" },
+	{ "node", 'n', "N", "from this node, then from others; the default is nearest" },
+	{ "exact", OPT_EXACT, NULL, "from --node or not at all" },
+	{ "ask", OPT_ASK, NULL, "whether it could be had; takes nothing" },
+	{ "verify", OPT_VERIFY, NULL, "see that it is zeroed, write a pattern, read it back" },
+	{ "hold", OPT_HOLD, "[=SEC]", "keep it for SEC seconds, or until a signal comes" },
 	{ }
 };
 
@@ -67,22 +54,13 @@ static int size_option(const char *name, const char *text, __u64 *value)
 	return 0;
 }
 
-static int node_option(const char *text, __s32 *node)
-{
-	unsigned long value;
-
-	if (parse_number(text, MAX_NODES - 1, &value))
-		return usage("--node '%s': expected the number of a node", text);
-	*node = value;
-	return 0;
-}
-
 /* --hold SECONDS, --hold=SECONDS, or --hold alone */
 static int hold_option(int argc, char **argv, struct request *r)
 {
 	const char *text = optarg;
 
 	r->hold = true;
+	r->seconds = -1;
 	if (!text && optind < argc && isdigit((unsigned char)argv[optind][0]))
 		text = argv[optind++];
 	if (text && parse_seconds(text, &r->seconds))
@@ -107,9 +85,12 @@ static int parse_option(int c, int argc, char **argv, struct request *r)
 	case OPT_ALIGN:
 		return size_option("--align", optarg, &a->align);
 	case 'n':
-		return node_option(optarg, &a->node);
+		return node_option("--node ", optarg, &a->node) ? EXIT_USAGE : 0;
 	case OPT_EXACT:
 		a->flags |= DEVMEM_ALLOC_EXACT;
+		return 0;
+	case OPT_ASK:
+		a->flags |= DEVMEM_ALLOC_ASK;
 		return 0;
 	case OPT_VERIFY:
 		r->verify = true;
@@ -119,8 +100,12 @@ static int parse_option(int c, int argc, char **argv, struct request *r)
 	}
 }
 
-static int check_request(const struct devmem_alloc *a)
+static int check_request(const struct request *r)
 {
+	const struct devmem_alloc *a = &r->alloc;
+
+	if (a->flags & DEVMEM_ALLOC_ASK && (r->hold || r->verify))
+		return usage("--ask takes nothing that could be held or verified");
 	if (!a->size)
 		return usage("--size is missing, or 0");
 	if (a->size % page_size())
@@ -135,8 +120,8 @@ static int check_request(const struct devmem_alloc *a)
 	return 0;
 }
 
-/* What the nodes that were asked have got */
-static void explain_no_memory(int fd, const struct devmem_alloc *a)
+/* What the nodes that were asked have got. Return: whether one has as much */
+static bool explain_nodes(int fd, const struct devmem_alloc *a)
 {
 	char free[SIZE_TEXT], run[SIZE_TEXT], most[SIZE_TEXT];
 	struct devmem_info info;
@@ -144,19 +129,87 @@ static void explain_no_memory(int fd, const struct devmem_alloc *a)
 	int node = 0;
 
 	while (!dev_info(fd, node, DEVMEM_INFO_NEXT | DEVMEM_INFO_RUNS, &info)) {
-		if (!(a->flags & DEVMEM_ALLOC_EXACT) || info.node == a->node)
-			complain("node %d: %s free, %s in one piece, %s obtainable",
-				 info.node, size_text(free, info.free),
-				 size_text(run, info.largest_free),
-				 size_text(most, info.largest_obtainable));
-		if (info.free >= a->size)
-			enough = true;
 		if (info.node < node)
 			break;
 		node = info.node + 1;
+		if (a->flags & DEVMEM_ALLOC_EXACT && info.node != a->node)
+			continue;
+		complain("node %d: %s free, %s in one piece, %s obtainable",
+			 info.node, size_text(free, info.free),
+			 size_text(run, info.largest_free),
+			 size_text(most, info.largest_obtainable));
+		if (a->flags & DEVMEM_ALLOC_CONTIG)
+			enough |= info.largest_obtainable >= a->size;
+		else
+			enough |= info.free >= a->size;
 	}
-	if (enough && !(a->flags & (DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_HUGE)))
-		complain("is the memory cgroup at its limit?");
+	return enough;
+}
+
+/* By the kernel's words, or as an older one leaves it to be found out */
+static const char *reason_of(int fd, const struct devmem_alloc *a, __u64 margin)
+{
+	bool enough = false;
+
+	if (a->reason != DEVMEM_REASON_GROUP)
+		enough = explain_nodes(fd, a);
+	switch (a->reason) {
+	case DEVMEM_REASON_TOO_LARGE:
+		return "too large";
+	case DEVMEM_REASON_FULL:
+		return "full";
+	case DEVMEM_REASON_FRAGMENTED:
+		return "fragmented";
+	case DEVMEM_REASON_GROUP:
+		return "cgroup";
+	case DEVMEM_REASON_SYSTEM:
+		return "system memory";
+	default:
+		return enough && margin < a->size ? "cgroup" : "no room";
+	}
+}
+
+static const char *advice_on(const char *reason)
+{
+	static const struct {
+		const char *reason;
+		const char *text;
+	} advice[] = {
+		{ "too large", "that is more than the node has at all" },
+		{ "full", "devmem top shows who has it, devmem wait waits for it" },
+		{ "fragmented", "enough is free, but in pieces between what can't be moved" },
+		{ "system memory", "the kernel had no system memory for its own structures" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(advice); i++) {
+		if (!strcmp(advice[i].reason, reason))
+			return advice[i].text;
+	}
+	return NULL;
+}
+
+static void explain_no_memory(int fd, const struct devmem_alloc *a)
+{
+	char group[256], size[SIZE_TEXT];
+	__u64 margin = group_margin(group, sizeof(group));
+	const char *reason;
+
+	complain("%s%s%s: %s", size_text(size, a->size),
+		 a->flags & DEVMEM_ALLOC_CONTIG ? " in one piece" : "",
+		 a->flags & DEVMEM_ALLOC_HUGE ? " of huge pages" : "",
+		 strerror(ENOMEM));
+	reason = reason_of(fd, a, margin);
+	if (!strcmp(reason, "cgroup") && *group)
+		complain("the memory cgroup %s is at its limit: %s left (memory.max)",
+			 group, size_text(size, margin));
+	else if (!strcmp(reason, "cgroup"))
+		complain("a memory cgroup above is at its limit (memory.max)");
+	else if (advice_on(reason))
+		complain("%s", advice_on(reason));
+	out_begin();
+	out_bytes("size", a->size);
+	out_string("reason", reason);
 }
 
 static int explain(int fd, const struct devmem_alloc *a, int err)
@@ -166,9 +219,6 @@ static int explain(int fd, const struct devmem_alloc *a, int err)
 	size_text(size, a->size);
 	switch (err) {
 	case ENOMEM:
-		complain("%s%s: %s", size,
-			 a->flags & DEVMEM_ALLOC_CONTIG ? " in one piece" : "",
-			 strerror(err));
 		explain_no_memory(fd, a);
 		return EXIT_FAILURE;
 	case ENODEV:
@@ -182,6 +232,8 @@ static int explain(int fd, const struct devmem_alloc *a, int err)
 	case EINVAL:
 		if (a->flags & DEVMEM_ALLOC_HUGE)
 			return fail("--size %s: with --huge it must be whole huge pages", size);
+		if (a->flags & DEVMEM_ALLOC_ASK)
+			return fail("--ask: this kernel can't tell");
 		return fail("%s: %s: the driver refused the call", size,
 			    strerror(err));
 	default:
@@ -191,7 +243,7 @@ static int explain(int fd, const struct devmem_alloc *a, int err)
 
 static int allocate(struct devmem_alloc *a)
 {
-	int fd = dev_open();
+	int fd = dev_open(a->flags & DEVMEM_ALLOC_ASK ? O_RDONLY : O_RDWR);
 	int status = 0;
 
 	if (fd < 0)
@@ -242,8 +294,6 @@ static int verify_words(__u64 *word, __u64 nr)
 			return fail("wrong at offset %#llx: %#llx, not %#llx",
 				    8 * i, word[i], pattern(i));
 	}
-	if (!stop_signal)
-		printf("zeroed; pattern written and read back\n");
 	return 0;
 }
 
@@ -265,21 +315,14 @@ static int verify(const struct devmem_alloc *a)
 }
 
 /* A signal that comes while it isn't waiting isn't missed. */
-static void hold(const struct request *r)
+static void hold(double seconds)
 {
-	double end = r->seconds ? now() + r->seconds : 0;
+	double end = now() + seconds, rest = 1;
 	struct timespec ts = { .tv_nsec = 100000000 };
-	double rest;
-
-	if (r->seconds)
-		printf("held for %g seconds", r->seconds);
-	else
-		printf("held until a signal comes (Ctrl-C)");
-	printf(" by process %d\n", (int)getpid());
-	fflush(stdout);
 
 	while (!stop_signal) {
-		rest = end ? end - now() : 1;
+		if (seconds >= 0)
+			rest = end - now();
 		if (rest <= 0)
 			break;
 		if (rest < 0.1)
@@ -288,20 +331,71 @@ static void hold(const struct request *r)
 	}
 }
 
-int cmd_alloc(int argc, char **argv)
+static void print_allocated(const struct request *r)
+{
+	const struct devmem_alloc *a = &r->alloc;
+	bool asked = a->flags & DEVMEM_ALLOC_ASK;
+
+	out_begin();
+	out_bytes("size", a->size);
+	out_number("node", a->node);
+	out_bool("contiguous", a->flags & DEVMEM_ALLOC_CONTIG);
+	out_bool("allocated", !asked);
+	out_text(asked ? "{size} can be had on node {node}" :
+		 "{size} on node {node}");
+	out_text(a->flags & DEVMEM_ALLOC_CONTIG ? ", in one piece\n" : "\n");
+}
+
+static void print_held(const struct request *r)
+{
+	out_number("pid", getpid());
+	if (r->seconds < 0) {
+		out_null("hold");
+		out_text("held until a signal comes (Ctrl-C) by process {pid}\n");
+	} else {
+		out_real("hold", r->seconds);
+		out_text("held for {hold} seconds by process {pid}\n");
+	}
+}
+
+/* The document ends before it is held: who reads it wants to go on. */
+static int use(struct request *r)
+{
+	int status = 0;
+
+	print_allocated(r);
+	if (r->verify) {
+		fflush(stdout);
+		status = verify(&r->alloc);
+		out_bool("verified", !status && !stop_signal);
+		if (!status && !stop_signal)
+			out_text("zeroed; pattern written and read back\n");
+	}
+	if (stop_signal)
+		status = 128 + stop_signal;
+	if (r->hold && !status)
+		print_held(r);
+	out_end(status);
+	fflush(stdout);
+	/* To end it is what a signal is for. */
+	if (r->hold && !status)
+		hold(r->seconds);
+	return status;
+}
+
+static int run(int argc, char **argv)
 {
 	struct request r = { .alloc.node = DEVMEM_NODE_NEAREST };
-	char size[SIZE_TEXT];
 	int c, status;
 
-	while ((c = next_option(argc, argv, "s:cn:h", options, help)) != -1) {
+	while ((c = next_option(argc, argv)) != -1) {
 		status = parse_option(c, argc, argv, &r);
 		if (status)
 			return status;
 	}
 	status = no_more_arguments(argc, argv);
 	if (!status)
-		status = check_request(&r.alloc);
+		status = check_request(&r);
 	if (status)
 		return status;
 
@@ -309,16 +403,18 @@ int cmd_alloc(int argc, char **argv)
 	status = allocate(&r.alloc);
 	if (status)
 		return stop_signal ? 128 + stop_signal : status;
-
-	printf("%s on node %d%s\n", size_text(size, r.alloc.size), r.alloc.node,
-	       r.alloc.flags & DEVMEM_ALLOC_CONTIG ? ", in one piece" : "");
-	if (r.verify)
-		status = verify(&r.alloc);
-	if (stop_signal)
-		status = 128 + stop_signal;
-	/* To end it is what a signal is for. */
-	if (r.hold && !status)
-		hold(&r);
-	close(r.alloc.fd);
+	status = use(&r);
+	if (r.alloc.fd >= 0 && !(r.alloc.flags & DEVMEM_ALLOC_ASK))
+		close(r.alloc.fd);
 	return status;
 }
+
+const struct command cmd_alloc = {
+	.name = "alloc",
+	.summary = "allocate memory of a device explicitly",
+	.arguments = "--size SIZE [OPTION]...",
+	.text = "Allocate memory of a device explicitly, as its driver would, and free it.",
+	.options = options,
+	.prints = true,
+	.run = run,
+};

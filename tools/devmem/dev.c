@@ -17,10 +17,13 @@
 #define SYS_pidfd_open	434
 #endif
 
-/* Return: a descriptor, or -errno */
-int dev_open(void)
+/*
+ * With O_RDONLY one may ask about nodes, wait, and look at oneself; for all else
+ * it takes O_RDWR. Return: a descriptor, or -errno
+ */
+int dev_open(int flags)
 {
-	int fd = open(DEV_PATH, O_RDWR | O_CLOEXEC);
+	int fd = open(DEV_PATH, flags | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -31,7 +34,7 @@ int dev_explain(int err)
 	complain(DEV_PATH ": %s", strerror(-err));
 	if (err == -EACCES || err == -EPERM) {
 		complain("run it as root, or let a udev rule open the device:");
-		complain("KERNEL==\"devmem\", GROUP=\"...\", MODE=\"0660\"");
+		complain("KERNEL==\"devmem\", GROUP=\"render\", MODE=\"0664\"");
 	} else if (access("/sys/devices/system/node/has_device_coherent", F_OK)) {
 		complain("this kernel lacks CONFIG_ZONE_DEVICE_COHERENT=y");
 	} else if (err == -ENOENT || err == -ENXIO || err == -ENODEV) {

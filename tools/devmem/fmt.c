@@ -112,12 +112,21 @@ const char *size_text(char *buf, __u64 bytes)
 	return buf;
 }
 
+/* The same, or all digits with --bytes */
+const char *number_text(char *buf, __u64 bytes)
+{
+	if (!out.bytes)
+		return size_text(buf, bytes);
+	snprintf(buf, SIZE_TEXT, "%llu", bytes);
+	return buf;
+}
+
 const char *rate_text(char *buf, double bytes)
 {
 	bool negative = bytes < 0;
 
 	buf[0] = '-';
-	size_text(buf + negative, negative ? -bytes : bytes);
+	number_text(buf + negative, negative ? -bytes : bytes);
 	return buf;
 }
 
@@ -219,16 +228,69 @@ void print_strip(FILE *f, const char *strip)
 
 void print_strip_legend(FILE *f)
 {
+	int columns = 0, width;
 	char strip[2] = "";
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(cells); i++) {
-		fputs(i ? "  " : "", f);
+		width = 4 + strlen(cells[i].name);
+		if (columns && term.tty && columns + width > term.width + 2) {
+			fputc('\n', f);
+			columns = 0;
+		}
+		fputs(columns ? "  " : "", f);
+		columns += width;
 		strip[0] = cells[i].letter;
 		print_strip(f, strip);
 		fprintf(f, " %s", cells[i].name);
 	}
 	fputc('\n', f);
+}
+
+/*
+ * Return: length of the UTF-8 sequence at @s, 0 if it isn't one (overlong,
+ * surrogate, beyond Unicode or cut)
+ */
+int utf8_length(const unsigned char *s)
+{
+	int i, len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	for (i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+/*
+ * What isn't seen itself but changes how other text is: direction, joining,
+ * tags. The C library takes these for printable.
+ */
+bool is_format_character(unsigned int c)
+{
+	static const struct {
+		unsigned int first;
+		unsigned int last;
+	} ranges[] = {
+		{ 0xad, 0xad }, { 0x600, 0x605 }, { 0x61c, 0x61c },
+		{ 0x6dd, 0x6dd }, { 0x70f, 0x70f }, { 0x180e, 0x180e },
+		{ 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f },
+		{ 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe0fff },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		if (c >= ranges[i].first && c <= ranges[i].last)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -240,7 +302,8 @@ static int next_character(const char *name, wchar_t *wc, int *columns)
 	mbstate_t state = { 0 };
 	size_t len = mbrtowc(wc, name, strlen(name), &state);
 
-	if (len == (size_t)-1 || len == (size_t)-2 || !iswprint(*wc)) {
+	if (len == (size_t)-1 || len == (size_t)-2 || !iswprint(*wc) ||
+	    is_format_character(*wc)) {
 		*wc = L'?';
 		len = len > (size_t)-3 ? 1 : len;
 	}

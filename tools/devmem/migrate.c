@@ -1,50 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0
 /* devmem migrate */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "tool.h"
-
-static const char help[] =
-"Usage: devmem migrate --pid PID --to N|system [OPTION]...\n"
-"Move the memory of a process to a node, or back to system memory.\n"
-"\n"
-"  -p, --pid PID         the process\n"
-"  -t, --to N            to node N\n"
-"      --to system       to the nearest system memory\n"
-"  -r, --range FROM-TO   these addresses alone; hexadecimal, as devmem show and\n"
-"                        /proc/PID/maps print them\n"
-"      --all-or-nothing  move a mapping (with --range: the range) only if all of\n"
-"                        it can go\n"
-"      --whole           never split a huge page\n"
-"      --shared          pages that other processes map, too (CAP_SYS_NICE)\n"
-"  -q, --quiet           no progress and no summary\n"
-"  -h, --help            this text\n"
-"\n"
-"Ctrl-C stops it between two steps; what was moved stays moved.\n"
-"Exit status: 0 all moved, 1 error, 2 wrong usage, 3 pages stayed, 130 Ctrl-C.\n";
 
 #define FIRST_BUDGET	(16ULL << 20)
 #define MIN_BUDGET	(2ULL << 20)
 #define MAX_BUDGET	(1024ULL << 30)
 #define BAR_WIDTH	30
 
-struct job {
-	pid_t pid;
-	int fd;
-	int pidfd;
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise	440
+#endif
+
+/* What was asked for */
+struct request {
+	pid_t *pids;
+	int nr;
+	int nr_named;		/* by --pid; the rest is of a group, and may be gone */
 	int node;
 	__u32 flags;
+	bool policy;
+	bool huge;
 	bool quiet;
 	bool draw;
-
-	/* The range that was asked for */
 	bool ranged;
 	__u64 start;
 	__u64 end;
+};
+
+/* A process */
+struct job {
+	const struct request *r;
+	pid_t pid;
+	char name[64];
+	int fd;
+	int pidfd;
 
 	struct mappings maps;
 	__u64 *present;		/* pages of each mapping */
@@ -53,82 +55,150 @@ struct job {
 	__u64 budget;
 	struct devmem_migrate sum;	/* its counts */
 	__u64 kept;		/* pages of mappings that not all of could go */
+	__u64 swapped;
+	__u64 huge;
+	int bound;		/* mappings */
+	bool no_huge;		/* huge pages need a capability */
 	double started;
+	double took;
 	double drawn;
 };
 
 enum {
-	OPT_ALL = 256,
+	OPT_CGROUP = OPT_OWN,
+	OPT_ALL,
 	OPT_WHOLE,
 	OPT_SHARED,
+	OPT_POLICY,
+	OPT_HUGE,
 };
 
-static const struct option options[] = {
-	{ "pid", required_argument, NULL, 'p' },
-	{ "to", required_argument, NULL, 't' },
-	{ "range", required_argument, NULL, 'r' },
-	{ "all-or-nothing", no_argument, NULL, OPT_ALL },
-	{ "whole", no_argument, NULL, OPT_WHOLE },
-	{ "shared", no_argument, NULL, OPT_SHARED },
-	{ "quiet", no_argument, NULL, 'q' },
-	{ "help", no_argument, NULL, 'h' },
+static const struct opt options[] = {
+	{ "pid", 'p', "PID", "a process; several: 1,2, or the option again" },
+	{ "cgroup", OPT_CGROUP, "PATH", "all processes of a cgroup and of those below it" },
+	{ "to", 't', "N|system", "to node N, or to the nearest system memory" },
+	{ "range", 'r', "FROM-TO", "these addresses alone; hexadecimal, as devmem show and\n"
+				   "/proc/PID/maps print them" },
+	{ "all-or-nothing", OPT_ALL, NULL,
+	  "move a mapping (with --range: the range) only if all of\nit can go" },
+	{ "whole", OPT_WHOLE, NULL, "never split a huge page" },
+	{ "shared", OPT_SHARED, NULL, "pages that other processes map, too (CAP_SYS_NICE)" },
+	{ "policy", OPT_POLICY, NULL, "bind the mappings to the node, so that what they get\n"
+				      "later is there, too; system: take the policy away" },
+	{ "huge", OPT_HUGE, NULL, "make huge pages of it there (CAP_SYS_NICE)" },
+	{ "quiet", 'q', NULL, "no progress and no summary" },
 	{ }
 };
 
-static int target_option(const char *text, struct job *job)
+static int target_option(const char *text, struct request *r)
 {
 	unsigned long value;
 
 	if (!strcmp(text, "system")) {
-		job->node = DEVMEM_NODE_SYSTEM;
+		r->node = DEVMEM_NODE_SYSTEM;
 		return 0;
 	}
 	if (parse_number(text, MAX_NODES - 1, &value))
 		return usage("--to '%s': expected the number of a node, or system",
 			     text);
-	job->node = value;
+	r->node = value;
 	return 0;
 }
 
-static int range_option(const char *text, struct job *job)
+static int range_option(const char *text, struct request *r)
 {
-	if (parse_range(text, &job->start, &job->end))
+	if (parse_range(text, &r->start, &r->end))
 		return usage("--range '%s': expected FROM-TO in hexadecimal",
 			     text);
-	if (job->start >= job->end)
+	if (r->start >= r->end)
 		return usage("--range '%s': is empty", text);
-	if ((job->start | job->end) % page_size())
+	if ((r->start | r->end) % page_size())
 		return usage("--range '%s': not at a multiple of the page size, %#llx",
 			     text, page_size());
-	job->ranged = true;
+	r->ranged = true;
 	return 0;
 }
 
-static int parse_option(int c, struct job *job)
+/* Nobody is moved twice. */
+static void add_pid(struct request *r, pid_t pid)
+{
+	int i;
+
+	for (i = 0; i < r->nr; i++) {
+		if (r->pids[i] == pid)
+			return;
+	}
+	r->pids = must(realloc(r->pids, (r->nr + 1) * sizeof(*r->pids)));
+	r->pids[r->nr++] = pid;
+}
+
+static int pid_option(char *text, struct request *r)
+{
+	char *one, *rest = NULL;
+	pid_t pid;
+
+	if (!*text || *text == ',' || text[strlen(text) - 1] == ',')
+		return usage("--pid '%s': expected the id of a process", text);
+	for (one = strtok_r(text, ",", &rest); one;
+	     one = strtok_r(NULL, ",", &rest)) {
+		if (parse_pid(one, &pid))
+			return usage("--pid '%s': expected the id of a process",
+				     one);
+		add_pid(r, pid);
+	}
+	return 0;
+}
+
+static int parse_option(int c, struct request *r, const char **group)
 {
 	switch (c) {
 	case 'p':
-		if (parse_pid(optarg, &job->pid))
-			return usage("--pid '%s': expected the id of a process",
-				     optarg);
+		return pid_option(optarg, r);
+	case OPT_CGROUP:
+		*group = optarg;
 		return 0;
 	case 't':
-		return target_option(optarg, job);
+		return target_option(optarg, r);
 	case 'r':
-		return range_option(optarg, job);
+		return range_option(optarg, r);
 	case OPT_ALL:
-		job->flags |= DEVMEM_MIGRATE_ALL;
+		r->flags |= DEVMEM_MIGRATE_ALL;
 		return 0;
 	case OPT_WHOLE:
-		job->flags |= DEVMEM_MIGRATE_WHOLE;
+		r->flags |= DEVMEM_MIGRATE_WHOLE;
 		return 0;
 	case OPT_SHARED:
-		job->flags |= DEVMEM_MIGRATE_SHARED;
+		r->flags |= DEVMEM_MIGRATE_SHARED;
+		return 0;
+	case OPT_POLICY:
+		r->policy = true;
+		return 0;
+	case OPT_HUGE:
+		r->huge = true;
 		return 0;
 	default:
-		job->quiet = true;
+		r->quiet = true;
 		return 0;
 	}
+}
+
+/* Those of the group as it is now, but not this one */
+static int add_processes_of_group(struct request *r, const char *path)
+{
+	pid_t *pids = NULL;
+	int i, nr = 0, err;
+
+	err = group_processes(path, &pids, &nr);
+	if (err == -ENOENT)
+		fail("--cgroup '%s': no such group", path);
+	else if (err)
+		fail("--cgroup '%s': %s", path, strerror(-err));
+	for (i = 0; i < nr && !err; i++) {
+		if (pids[i] != getpid())
+			add_pid(r, pids[i]);
+	}
+	free(pids);
+	return err ? EXIT_FAILURE : 0;
 }
 
 /* Without the driver's help the reason would be EINVAL. */
@@ -163,7 +233,7 @@ static void draw_progress(struct job *job, bool force)
 	double t = now(), part = 0, elapsed = t - job->started;
 	int width = term_width(STDERR_FILENO) - 40;
 
-	if (!job->draw || (!force && t - job->drawn < 0.1))
+	if (!job->r->draw || (!force && t - job->drawn < 0.1))
 		return;
 	job->drawn = t;
 	if (job->total)
@@ -186,7 +256,7 @@ static void draw_progress(struct job *job, bool force)
 
 static void clear_progress(struct job *job)
 {
-	if (job->draw)
+	if (job->r->draw)
 		fputs("\r\033[K", stderr);
 }
 
@@ -198,10 +268,10 @@ static void clip_mappings(struct job *job)
 
 	for (i = 0; i < job->maps.nr; i++) {
 		map = &job->maps.map[i];
-		if (job->ranged && map->start < job->start)
-			map->start = job->start;
-		if (job->ranged && map->end > job->end)
-			map->end = job->end;
+		if (job->r->ranged && map->start < job->r->start)
+			map->start = job->r->start;
+		if (job->r->ranged && map->end > job->r->end)
+			map->end = job->r->end;
 		if (map->start < map->end)
 			job->maps.map[kept++] = *map;
 		else
@@ -231,37 +301,53 @@ static int count_present(struct job *job)
 	return 0;
 }
 
+/* A process of a group that has ended, or never had memory, is no error. */
+static bool may_be_gone(const struct job *job)
+{
+	const struct request *r = job->r;
+	int i;
+
+	for (i = 0; i < r->nr_named; i++) {
+		if (r->pids[i] == job->pid)
+			return false;
+	}
+	return true;
+}
+
 static int prepare(struct job *job)
 {
-	int err;
+	int err = 0;
 
-	job->fd = dev_open();
-	if (job->fd < 0)
-		return dev_explain(job->fd);
+	process_name(job->pid, job->name, sizeof(job->name));
 	job->pidfd = process_open(job->pid);
 	if (job->pidfd < 0)
-		return process_explain(job->pid, job->pidfd);
-
-	err = mappings_read(job->pid, &job->maps);
+		err = job->pidfd;
+	if (!err)
+		err = mappings_read(job->pid, &job->maps);
 	if (!err) {
 		clip_mappings(job);
 		err = count_present(job);
 	}
+	if ((err == -ESRCH || err == -ENOENT) && may_be_gone(job)) {
+		mappings_free(&job->maps);
+		return 0;
+	}
 	if (err)
 		return process_explain(job->pid, err);
-	if (!job->maps.nr && job->ranged)
+	if (job->maps.nr || may_be_gone(job))
+		return 0;
+	if (job->r->ranged)
 		return fail("process %d maps nothing at %llx-%llx; see devmem show %d",
-			    (int)job->pid, job->start, job->end, (int)job->pid);
-	if (!job->maps.nr)
-		return fail("process %d: a kernel thread, or it has exited",
+			    (int)job->pid, job->r->start, job->r->end,
 			    (int)job->pid);
-	return 0;
+	return fail("process %d: a kernel thread, or it has exited",
+		    (int)job->pid);
 }
 
 /* Steps of about a tenth of a second, which end where huge pages do */
 static void set_budget(struct job *job, struct devmem_migrate *m, double took)
 {
-	if (job->flags & DEVMEM_MIGRATE_ALL) {
+	if (job->r->flags & DEVMEM_MIGRATE_ALL) {
 		m->budget = 0;
 		return;
 	}
@@ -282,9 +368,9 @@ static int migrate_range(struct job *job, __u64 start, __u64 end)
 
 	m.addr = start;
 	m.size = end - start;
-	m.node = job->node;
+	m.node = job->r->node;
 	m.pidfd = job->pidfd;
-	m.flags = job->flags;
+	m.flags = job->r->flags;
 	while (m.size) {
 		if (stop_signal)
 			return -EINTR;
@@ -305,7 +391,7 @@ static int migrate_range(struct job *job, __u64 start, __u64 end)
 
 static bool all_refused(const struct job *job, int err)
 {
-	return job->flags & DEVMEM_MIGRATE_ALL &&
+	return job->r->flags & DEVMEM_MIGRATE_ALL &&
 	       (err == -EBUSY || err == -ENOMEM);
 }
 
@@ -332,57 +418,134 @@ static int migrate_mappings(struct job *job)
 	return err;
 }
 
-static int migrate(struct job *job)
+static __u64 huge_page_size(void)
 {
-	int err;
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
+			"re");
+	__u64 size = 0;
 
-	job->started = now();
-	job->budget = FIRST_BUDGET;
-	draw_progress(job, true);
-	if (job->ranged && job->flags & DEVMEM_MIGRATE_ALL)
-		err = migrate_range(job, job->start, job->end);
-	else
-		err = migrate_mappings(job);
-	clear_progress(job);
+	if (f && fscanf(f, "%llu", &size) != 1)
+		size = 0;
+	if (f)
+		fclose(f);
+	return size;
+}
+
+/* In steps, for Ctrl-C; what can't be huge stays as it is. Return: 0 or -errno */
+static int collapse(struct job *job, const struct mapping *map, __u64 huge)
+{
+	__u64 at = (map->start + huge - 1) / huge * huge, end;
+	struct iovec part;
+
+	for (; at + huge <= map->end && !stop_signal; at = end) {
+		end = map->end / huge * huge;
+		if (end > at + 8 * huge)
+			end = at + 8 * huge;
+		part.iov_base = (void *)(unsigned long)at;
+		part.iov_len = end - at;
+		if (syscall(SYS_process_madvise, job->pidfd, &part, 1,
+			    MADV_COLLAPSE, 0) < 0 &&
+		    (errno == EPERM || errno == ESRCH)) {
+			job->no_huge = errno == EPERM;
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* What is there now: huge pages are made of what moved, swapped pages counted. */
+static int look_again(struct job *job)
+{
+	__u64 huge = job->r->huge ? huge_page_size() : 0;
+	const struct mapping *map;
+	struct devmem_verify v;
+	int err = 0;
+	size_t i;
+
+	for (i = 0; i < job->maps.nr && !err && !stop_signal; i++) {
+		map = &job->maps.map[i];
+		err = dev_verify(job->fd, job->pidfd, map->start, map->end, &v,
+				 NULL, 0);
+		if (!err && huge && v.present && !v.file) {
+			err = collapse(job, map, huge);
+			if (!err)
+				err = dev_verify(job->fd, job->pidfd, map->start,
+						 map->end, &v, NULL, 0);
+		}
+		job->swapped += err ? 0 : v.swapped;
+		job->huge += err ? 0 : v.huge;
+	}
 	return err;
 }
 
-static void print_reason(const char *name, __u64 pages, const char *advice)
+static int set_policy(struct job *job)
 {
-	char size[SIZE_TEXT];
+	int ret = policy_bind(job->pid, &job->maps, job->present, job->r->node);
 
-	if (pages)
-		printf("  %-14s %5s%s%s\n", name,
-		       size_text(size, pages * page_size()),
-		       *advice ? "  stays: " : "", advice);
+	if (ret < 0)
+		return ret;
+	job->bound = ret;
+	return 0;
 }
 
-static void print_summary(const struct job *job)
+static int migrate(struct job *job)
+{
+	int err = 0;
+
+	job->started = now();
+	job->budget = FIRST_BUDGET;
+	/* First, so that nothing goes back meanwhile */
+	if (job->r->policy)
+		err = set_policy(job);
+	if (err)
+		return err;
+	draw_progress(job, true);
+	if (job->r->ranged && job->r->flags & DEVMEM_MIGRATE_ALL)
+		err = migrate_range(job, job->r->start, job->r->end);
+	else
+		err = migrate_mappings(job);
+	clear_progress(job);
+	job->took = now() - job->started;
+	if (!err || all_refused(job, err))
+		err = look_again(job) ?: err;
+	return err;
+}
+
+/* A line for what there is of it: how much, and why it stays */
+static void say(__u64 pages, const char *key, const char *label,
+		const char *why)
+{
+	char line[128];
+
+	if (!pages)
+		return;
+	snprintf(line, sizeof(line), "  %-14s {%s:5}%s%s\n", label, key,
+		 why ? "  stays: " : "", why ? why : "");
+	out_text(line);
+}
+
+static void print_reasons(const struct job *job)
 {
 	const struct devmem_migrate *m = &job->sum;
-	double elapsed = now() - job->started;
-	char size[SIZE_TEXT], rate[SIZE_TEXT], target[16] = "system memory";
 
-	if (job->node != DEVMEM_NODE_SYSTEM)
-		snprintf(target, sizeof(target), "node %d", job->node);
-	printf("process %d: %s moved to %s in %.1f s (%s/s)\n", (int)job->pid,
-	       size_text(size, m->moved * page_size()), target, elapsed,
-	       rate_text(rate, elapsed > 0 ? m->moved * page_size() / elapsed :
-			 0));
-	print_reason("there already", m->there, "");
-	print_reason("shared", m->shared,
-		     "other processes map it, too (--shared)");
-	print_reason("pinned", m->pinned,
-		     "a device or a system call uses it");
-	print_reason("file", m->file,
-		     "page cache is always in system memory");
-	print_reason("no room", m->no_room,
-		     "the target was full (devmem list)");
-	print_reason("busy", m->busy, "was being used; try again");
-	print_reason("unmovable", m->unmovable,
-		     "hugetlb, a driver's memory, the zero page");
-	print_reason("kept", job->kept,
-		     "not all of its mapping can go (--all-or-nothing)");
+	say(m->there, "there", "there already", NULL);
+	say(m->shared, "shared", "shared",
+	    "other processes map it, too (--shared)");
+	say(m->pinned, "pinned", "pinned",
+	    "a device or a system call uses it");
+	say(m->file, "file", "file",
+	    "page cache is always in system memory");
+	say(m->no_room, "no_room", "no room",
+	    "the target was full (devmem list)");
+	say(m->busy, "busy", "busy", "was being used; try again");
+	say(m->unmovable, "unmovable", "unmovable",
+	    "hugetlb, a driver's memory");
+	say(job->swapped, "swapped", "swapped out",
+	    "on swap; used again, it goes where its policy says");
+	say(job->kept, "kept", "kept",
+	    "not all of its mapping can go (--all-or-nothing)");
+	if (job->r->huge)
+		say(job->huge, "huge", "in huge pages", NULL);
 }
 
 /*
@@ -392,24 +555,77 @@ static void print_summary(const struct job *job)
 static __u64 pages_stayed(const struct job *job)
 {
 	const struct devmem_migrate *m = &job->sum;
-	__u64 stayed = m->shared + m->pinned + m->no_room + m->busy + job->kept;
+	__u64 stayed = m->shared + m->pinned + m->no_room + m->busy + job->kept +
+		       job->swapped;
 
-	if (job->ranged)
+	if (job->r->ranged)
 		stayed += m->file + m->unmovable;
 	return stayed;
 }
 
+static void print_counts(const struct job *job)
+{
+	const struct devmem_migrate *m = &job->sum;
+
+	out_number("pid", job->pid);
+	out_string("name", job->name);
+	out_pages("moved", m->moved);
+	out_pages("there", m->there);
+	out_pages("shared", m->shared);
+	out_pages("pinned", m->pinned);
+	out_pages("file", m->file);
+	out_pages("no_room", m->no_room);
+	out_pages("busy", m->busy);
+	out_pages("unmovable", m->unmovable);
+	out_pages("swapped", job->swapped);
+	out_pages("kept", job->kept);
+	out_pages("stayed", pages_stayed(job));
+	out_real("seconds", job->took);
+	out_rate("per_second", job->took > 0 ?
+		 m->moved * page_size() / job->took : 0);
+	if (job->r->policy)
+		out_number("bound", job->bound);
+	if (job->r->huge)
+		out_pages("huge", job->huge);
+	if (job->r->node == DEVMEM_NODE_SYSTEM)
+		out_string("to", "system");
+	else
+		out_number("to", job->r->node);
+}
+
+static void print_summary(const struct job *job)
+{
+	print_counts(job);
+	if (job->r->quiet)
+		return;
+	out_text("process {pid} ({name}): {moved} moved to ");
+	out_text(job->r->node == DEVMEM_NODE_SYSTEM ? "{to} memory" :
+		 "node {to}");
+	out_text(" in {seconds} s ({per_second}/s)\n");
+	print_reasons(job);
+	if (job->r->policy)
+		out_text(job->r->node == DEVMEM_NODE_SYSTEM ?
+			 "  policy taken from {bound} mappings\n" :
+			 "  {bound} mappings bound there\n");
+}
+
 static int explain(const struct job *job, int err)
 {
-	if (err == -EPERM && job->flags & DEVMEM_MIGRATE_SHARED)
-		return fail("process %d: %s: --shared needs CAP_SYS_NICE (root)",
-			    (int)job->pid, strerror(-err));
+	const struct request *r = job->r;
+
+	if (err == -EPERM && (r->flags & DEVMEM_MIGRATE_SHARED || job->no_huge))
+		return fail("process %d: %s: --%s needs CAP_SYS_NICE (root)",
+			    (int)job->pid, strerror(-err),
+			    job->no_huge ? "huge" : "shared");
+	if (err == -EOPNOTSUPP)
+		return fail("process %d: --policy: %s", (int)job->pid,
+			    "it can't be made to (seccomp, or not x86-64)");
 	if (err == -EACCES)
 		return fail("process %d: its cpuset lacks node %d; see %s",
-			    (int)job->pid, job->node,
+			    (int)job->pid, r->node,
 			    "Mems_allowed_list in /proc/PID/status");
 	if (err == -ENODEV)
-		return fail("node %d: no memory there (any more)", job->node);
+		return fail("node %d: no memory there (any more)", r->node);
 	if (err == -EINVAL)
 		return fail("process %d: %s: the driver refused the call",
 			    (int)job->pid, strerror(-err));
@@ -418,21 +634,23 @@ static int explain(const struct job *job, int err)
 
 static int report(const struct job *job, int err)
 {
-	if (!job->quiet)
-		print_summary(job);
+	int status;
+
+	print_summary(job);
 	if (stop_signal) {
 		complain("interrupted; what isn't counted above stayed where it was");
 		return 128 + stop_signal;
 	}
+	if (err == -ESRCH && may_be_gone(job))
+		return 0;
 	if (all_refused(job, err)) {
 		complain("%s", job->sum.moved ?
 			 "something came in the way of what was left" :
 			 "nothing was moved, for not all of it can go");
 		return EXIT_STAYED;
 	}
-	if (err)
-		return explain(job, err);
-	return pages_stayed(job) ? EXIT_STAYED : 0;
+	status = err ? explain(job, err) : 0;
+	return status ? status : pages_stayed(job) ? EXIT_STAYED : 0;
 }
 
 static void finish(struct job *job)
@@ -441,36 +659,104 @@ static void finish(struct job *job)
 	free(job->present);
 	if (job->pidfd >= 0)
 		close(job->pidfd);
-	if (job->fd >= 0)
-		close(job->fd);
 }
 
-int cmd_migrate(int argc, char **argv)
+/* Return: its status; what was moved is added to @moved */
+static int migrate_process(const struct request *r, int fd, pid_t pid,
+			   __u64 *moved)
 {
-	struct job job = { .fd = -1, .pidfd = -1, .node = MAX_NODES };
-	int c, status;
+	struct job job = { .r = r, .pid = pid, .fd = fd, .pidfd = -1 };
+	int status = prepare(&job);
 
-	while ((c = next_option(argc, argv, "p:t:r:qh", options, help)) != -1) {
-		status = parse_option(c, &job);
-		if (status)
-			return status;
-	}
-	status = no_more_arguments(argc, argv);
-	if (status)
-		return status;
-	if (!job.pid)
-		return usage("--pid is missing");
-	if (job.node == MAX_NODES)
-		return usage("--to is missing");
-	status = check_target(job.node);
-	if (status)
-		return status;
-
-	job.draw = !job.quiet && term_can_draw(STDERR_FILENO);
-	catch_stop_signals(SA_RESETHAND);
-	status = prepare(&job);
-	if (!status)
+	if (!status && job.maps.nr) {
+		out_object(NULL);
 		status = report(&job, migrate(&job));
+		out_number("status", status);
+		out_close();
+	}
+	*moved += job.sum.moved;
 	finish(&job);
 	return status;
 }
+
+/* An error counts more than what stayed, the signal more than an error. */
+static int worse(int status, int other)
+{
+	if (status > 128 || other > 128)
+		return status > 128 ? status : other;
+	if (status == EXIT_FAILURE || other == EXIT_FAILURE)
+		return EXIT_FAILURE;
+	return status ? status : other;
+}
+
+static int migrate_all(const struct request *r)
+{
+	int fd = dev_open(O_RDWR);
+	int i, status = 0;
+	__u64 moved = 0;
+
+	if (fd < 0)
+		return dev_explain(fd);
+	out_begin();
+	out_number("page_size", page_size());
+	out_array("processes");
+	for (i = 0; i < r->nr && !stop_signal; i++)
+		status = worse(status, migrate_process(r, fd, r->pids[i],
+						       &moved));
+	out_close();
+	out_pages("moved", moved);
+	if (r->nr > 1 && !r->quiet)
+		out_text("all: {moved} moved\n");
+	close(fd);
+	return status;
+}
+
+static int check_request(struct request *r, const char *group)
+{
+	int status = 0;
+
+	if (!r->nr && !group)
+		return usage("--pid is missing, or --cgroup");
+	if (r->node == MAX_NODES)
+		return usage("--to is missing");
+	if (r->ranged && (r->nr != 1 || group))
+		return usage("--range: of one process only");
+	r->nr_named = r->nr;
+	if (group)
+		status = add_processes_of_group(r, group);
+	return status ? status : check_target(r->node);
+}
+
+static int run(int argc, char **argv)
+{
+	struct request r = { .node = MAX_NODES };
+	const char *group = NULL;
+	int c, status = 0;
+
+	while (!status && (c = next_option(argc, argv)) != -1)
+		status = parse_option(c, &r, &group);
+	if (!status)
+		status = no_more_arguments(argc, argv);
+	if (!status)
+		status = check_request(&r, group);
+	if (!status) {
+		r.draw = !r.quiet && term_can_draw(STDERR_FILENO);
+		catch_stop_signals(SA_RESETHAND);
+		status = migrate_all(&r);
+	}
+	free(r.pids);
+	return status;
+}
+
+const struct command cmd_migrate = {
+	.name = "migrate",
+	.summary = "move the memory of processes to a node, or back",
+	.arguments = "--pid PID|--cgroup PATH --to N|system [OPTION]...",
+	.text = "Move the memory of processes to a node, or back to system memory.",
+	.notes =
+"Ctrl-C stops it between two steps; what was moved stays moved.\n"
+"Exit status: 0 all moved, 1 error, 2 wrong usage, 3 pages stayed, 130 Ctrl-C.",
+	.options = options,
+	.prints = true,
+	.run = run,
+};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Nodes, as sysfs describes them. */
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -189,23 +190,40 @@ int nearest_device_node(const struct node_list *list)
 	return nearest;
 }
 
-/* Lines such as "Node 1 MemFree:  12 kB" */
+/* What "Node 1 MemFree:  12 kB" says about it */
 static int read_meminfo(int node, struct node_stat *stat)
 {
 	FILE *f = node_file(node, "meminfo");
-	char line[256];
-	__u64 value;
+	__u64 value, shared = 0;
+	char line[256], name[64];
 
 	if (!f)
 		return -errno;
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Node %*d MemTotal: %llu", &value) == 1)
+		if (sscanf(line, "Node %*d %63[^:]: %llu", name, &value) != 2)
+			continue;
+		if (!strcmp(name, "MemTotal"))
 			stat->size = value << 10;
-		else if (sscanf(line, "Node %*d MemFree: %llu", &value) == 1)
+		else if (!strcmp(name, "MemFree"))
 			stat->free = value << 10;
+		else if (!strcmp(name, "AnonPages"))
+			stat->programs = value << 10;
+		else if (!strcmp(name, "Shmem"))
+			shared = value << 10;
 	}
 	fclose(f);
+	stat->programs += shared;
 	return 0;
+}
+
+static void read_buffers(int node, struct node_stat *stat)
+{
+	FILE *f = node_file(node, "device_coherent/buffers");
+
+	if (!f)
+		return;
+	stat->knows_buffers = fscanf(f, "%llu", &stat->buffers) == 1;
+	fclose(f);
 }
 
 static void read_vmstat(int node, struct node_stat *stat)
@@ -250,6 +268,11 @@ static void copy_info(const struct devmem_info *info, struct node_stat *stat)
 	stat->evicted = info->evicted;
 }
 
+static __u64 minus(__u64 all, __u64 part)
+{
+	return all > part ? all - part : 0;
+}
+
 /*
  * From the driver if @fd isn't negative and the driver knows the node, else
  * from sysfs. Return: 0, or -errno when the node is gone
@@ -261,12 +284,115 @@ int node_stat_read(int fd, int node, bool runs, struct node_stat *stat)
 
 	memset(stat, 0, sizeof(*stat));
 	stat->node = node;
+	err = read_meminfo(node, stat);
+	if (err)
+		return err;
 	if (fd >= 0 && !dev_info(fd, node, runs ? DEVMEM_INFO_RUNS : 0, &info)) {
 		copy_info(&info, stat);
-		return 0;
-	}
-	err = read_meminfo(node, stat);
-	if (!err)
+		stat->runs = runs;
+	} else {
 		read_vmstat(node, stat);
-	return err;
+	}
+	read_buffers(node, stat);
+	stat->used = minus(stat->size, stat->free);
+	stat->other = minus(minus(stat->used, stat->programs), stat->buffers);
+	return 0;
+}
+
+static void add_device(const char *name, char *buf, size_t size)
+{
+	size_t len = strlen(buf);
+
+	snprintf(buf + len, size - len, "%s%s", len ? "," : "", name);
+}
+
+/* Those of a bus that say in @file that they belong to @node */
+static void devices_of_bus(const char *bus, const char *file, int node,
+			   char *buf, size_t size)
+{
+	char path[512];
+	struct dirent *entry;
+	DIR *dir = opendir(bus);
+	int value;
+	FILE *f;
+
+	while (dir && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s/%s/%s", bus, entry->d_name,
+			 file);
+		f = fopen(path, "re");
+		if (f && fscanf(f, "%d", &value) == 1 && value == node)
+			add_device(entry->d_name, buf, size);
+		if (f)
+			fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* What sysfs says is behind the node: PCI addresses, names; or "" */
+void node_device(int node, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	devices_of_bus("/sys/bus/pci/devices", "numa_node", node, buf, size);
+	devices_of_bus("/sys/bus/dax/devices", "target_node", node, buf, size);
+}
+
+/* Return: 0, or -1 after a message */
+int node_option(const char *name, const char *text, int *node)
+{
+	unsigned long value;
+
+	if (parse_number(text, MAX_NODES - 1, &value)) {
+		usage("%s'%s': expected the number of a node", name, text);
+		return -1;
+	}
+	*node = value;
+	return 0;
+}
+
+/* Return: 0, or -1 after a message */
+int check_device_node(const char *what, int node)
+{
+	struct node_list devices;
+	char *names;
+	bool has;
+
+	if (device_nodes(&devices))
+		return -1;
+	has = node_list_has(&devices, node);
+	if (!has) {
+		names = node_list_text(&devices);
+		complain("%s%d: not a device node; these are: %s", what, node,
+			 names);
+		free(names);
+	}
+	node_list_free(&devices);
+	return has ? 0 : -1;
+}
+
+int make_room_path(char *path, size_t size, int node)
+{
+	return snprintf(path, size, NODE_DIR "/node%d/device_coherent/make_room",
+			node);
+}
+
+/* The word in brackets of "[off] move swap". Return: 0 or -errno */
+int make_room_read(int node, char *buf, size_t size)
+{
+	FILE *f = node_file(node, "device_coherent/make_room");
+	char line[128] = "", *word;
+	int err = f ? 0 : -errno;
+
+	if (f && !fgets(line, sizeof(line), f))
+		err = -EIO;
+	if (f)
+		fclose(f);
+	if (err)
+		return err;
+	word = strchr(line, '[');
+	if (!word || !strchr(word, ']'))
+		return -EIO;
+	word[strcspn(word, "]")] = '\0';
+	snprintf(buf, size, "%s", word + 1);
+	return 0;
 }

@@ -19,8 +19,8 @@ static bool parse_mapping(const char *line, struct mapping *map)
 {
 	int name = 0;
 
-	if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %*u %n", &map->start,
-		   &map->end, map->perms, &name) < 3 || !name)
+	if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %llu %n", &map->start,
+		   &map->end, map->perms, &map->inode, &name) < 4 || !name)
 		return false;
 	/* [vsyscall] is the kernel's. */
 	if (map->start >> 63)

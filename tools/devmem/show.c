@@ -1,31 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 /* devmem show */
-#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tool.h"
 
-static const char help[] =
-"Usage: devmem show [--all] [--json] PID\n"
-"Show where the memory of a process is, mapping by mapping.\n"
-"\n"
-"  -a, --all      mappings without memory, too\n"
-"      --json     for programs; the keys are described in devmem(1)\n"
-"  -h, --help     this text\n"
-"\n"
-"A mapping is drawn as a strip from its first to its last address. Without\n"
-"/dev/devmem the strip says how much is where, not in which order, and what is\n"
-"swapped out counts as absent.\n";
+static const struct opt options[] = {
+	{ "all", 'a', NULL, "every mapping, by address, also those without memory" },
+	{ }
+};
 
 #define MAX_SLICES	48
 #define PIPE_SLICES	32
-#define MIN_SLICES	8
-/* Columns beside strip and name */
-#define FIXED_NARROW	29
-#define FIXED_WIDE	42
-#define WIDE		90
+#define MIN_SLICES	6
+
+/* The strip's width is found out by what the others leave. */
+static struct column by_name[] = {
+	{ "MEM", "memory", COL_SIZE, 5, 0, NULL },
+	{ "DEVICE", "on_devices", COL_SIZE, 6, 0, NULL },
+	{ "MAPS", "mappings", COL_RIGHT, 4, 2, NULL },
+	{ "WHERE", "strip", COL_LEFT, MIN_SLICES, 0, NULL },
+	{ "NAME", "name", COL_NAME, 0, 1, NULL },
+};
+
+static struct column by_address[] = {
+	{ "START", "start", COL_RIGHT, 12, 0, NULL },
+	{ "END", "end", COL_RIGHT, 12, 3, NULL },
+	{ "MEM", "memory", COL_SIZE, 5, 0, NULL },
+	{ "DEVICE", "on_devices", COL_SIZE, 6, 0, NULL },
+	{ "WHERE", "strip", COL_LEFT, MIN_SLICES, 0, NULL },
+	{ "NAME", "name", COL_NAME, 0, 1, NULL },
+};
 
 struct where {
 	__u64 present;
@@ -37,6 +44,7 @@ struct where {
 	__u64 huge;
 	__u64 file;
 	__u64 unmovable;
+	__u64 buffers;		/* of them: mappings of device memory */
 };
 
 struct view {
@@ -45,10 +53,18 @@ struct view {
 	char strip[MAX_SLICES + 1];
 };
 
+/* The mappings of a file, or one that has no name */
+struct group {
+	const char *name;
+	__u64 start;
+	__u64 end;
+	size_t mappings;
+	struct view view;
+};
+
 struct show {
 	pid_t pid;
 	bool all;
-	bool json;
 	int fd;
 	int pidfd;
 	int slices;
@@ -56,6 +72,8 @@ struct show {
 	struct node_list devices;
 	struct mappings maps;
 	struct view *views;	/* of each mapping */
+	struct group *groups;
+	size_t nr_groups;
 	struct view total;
 };
 
@@ -140,6 +158,23 @@ static int verify_all(struct show *s)
 	return 0;
 }
 
+/* Buffers of /dev/devmem are all on a device, and all there. */
+static void find_buffers(struct show *s)
+{
+	struct view *view;
+	size_t i;
+
+	for (i = 0; i < s->maps.nr; i++) {
+		if (!field_text(s->maps.map[i].name, "/dmabuf:devmem-node"))
+			continue;
+		view = &s->views[i];
+		view->where.buffers = mapping_pages(&s->maps.map[i]);
+		view->where.unmovable = view->where.buffers;
+		view->where.absent = 0;
+		memset(view->strip, 'D', s->slices);
+	}
+}
+
 static int compare_start(const void *key, const void *element)
 {
 	const struct mapping *map = element;
@@ -202,176 +237,295 @@ static int read_numa_maps(struct show *s)
 	return numa_maps_read(s->pid, take_numa_line, s);
 }
 
-static void sum_up(struct show *s)
+static void add_view(const struct show *s, struct view *to,
+		     const struct view *view)
 {
-	struct where *t = &s->total.where, *w;
-	size_t i;
+	const struct where *w = &view->where;
+	struct where *t = &to->where;
 	int n;
 
-	for (i = 0; i < s->maps.nr; i++) {
-		w = &s->views[i].where;
-		t->present += w->present;
-		t->device += w->device;
-		t->swapped += w->swapped;
-		t->absent += w->absent;
-		t->unmovable += w->unmovable;
-		for (n = 0; n < s->nr_nodes; n++)
-			s->total.nodes[n] += s->views[i].nodes[n];
-	}
+	t->present += w->present;
+	t->device += w->device;
+	t->swapped += w->swapped;
+	t->absent += w->absent;
+	t->shared += w->shared;
+	t->pinned += w->pinned;
+	t->huge += w->huge;
+	t->file += w->file;
+	t->unmovable += w->unmovable;
+	t->buffers += w->buffers;
+	for (n = 0; n < s->nr_nodes; n++)
+		to->nodes[n] += view->nodes[n];
 }
 
-static int strip_width(void)
+static __u64 memory_of(const struct where *w)
+{
+	return w->present + w->unmovable;
+}
+
+static bool has_memory(const struct where *w)
+{
+	return memory_of(w) || w->swapped;
+}
+
+/* The one that the mapping belongs to; mappings of a file are mostly together. */
+static struct group *group_of(struct show *s, const struct mapping *map)
+{
+	struct group *group;
+	size_t i;
+
+	for (i = s->nr_groups; map->name[0] && i--;) {
+		if (!strcmp(s->groups[i].name, map->name))
+			return &s->groups[i];
+	}
+	group = &s->groups[s->nr_groups++];
+	group->name = map->name;
+	group->start = map->start;
+	group->view.nodes = must(calloc(s->nr_nodes, sizeof(__u64)));
+	return group;
+}
+
+/* In proportion; only a single mapping is drawn by address. */
+static void group_strip(const struct show *s, struct group *group,
+			const struct view *only)
+{
+	const struct where *w = &group->view.where;
+	char *strip = group->view.strip;
+	__u64 pages = memory_of(w) + w->swapped + w->absent;
+	int at = 0;
+
+	if (group->mappings == 1) {
+		memcpy(strip, only->strip, sizeof(only->strip));
+		return;
+	}
+	memset(strip, '.', s->slices);
+	at = fill_strip(strip, at, s->slices, 'D', w->device + w->buffers,
+			pages);
+	at = fill_strip(strip, at, s->slices, 's', w->present - w->device,
+			pages);
+	at = fill_strip(strip, at, s->slices, 'u', w->unmovable - w->buffers,
+			pages);
+	fill_strip(strip, at, s->slices, 'w', w->swapped, pages);
+}
+
+static int larger_first(const void *a, const void *b)
+{
+	const struct group *x = a, *y = b;
+	__u64 x_size = memory_of(&x->view.where) + x->view.where.swapped;
+	__u64 y_size = memory_of(&y->view.where) + y->view.where.swapped;
+
+	if (x_size != y_size)
+		return x_size < y_size ? 1 : -1;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static void sum_up(struct show *s)
+{
+	struct group *group;
+	size_t i;
+
+	s->groups = must(calloc(s->maps.nr + 1, sizeof(*s->groups)));
+	for (i = 0; i < s->maps.nr; i++) {
+		add_view(s, &s->total, &s->views[i]);
+		group = group_of(s, &s->maps.map[i]);
+		add_view(s, &group->view, &s->views[i]);
+		group->end = s->maps.map[i].end;
+		group->mappings++;
+		group_strip(s, group, &s->views[i]);
+	}
+	qsort(s->groups, s->nr_groups, sizeof(*s->groups), larger_first);
+}
+
+static int strip_width(bool all)
 {
 	int rest;
 
-	if (!term.tty)
+	if (!term.tty || out.json)
 		return PIPE_SLICES;
-	rest = term.width - (term.width >= WIDE ? FIXED_WIDE : FIXED_NARROW);
-	rest = rest * 3 / 5;
+	rest = all ? out_room(by_address, ARRAY_SIZE(by_address)) :
+		     out_room(by_name, ARRAY_SIZE(by_name));
+	rest = MIN_SLICES + rest * 3 / 5;
 	return rest > MAX_SLICES ? MAX_SLICES :
 	       rest < MIN_SLICES ? MIN_SLICES : rest;
 }
 
-static void print_total(const struct show *s)
+/* As object of pages by the node's number; as text a line of those there are */
+static void print_nodes(const struct show *s, const __u64 *nodes, bool line)
 {
-	const struct where *t = &s->total.where;
-	char name[64], size[SIZE_TEXT];
+	static char keys[MAX_NODES][12];
 	const char *comma = "";
+	char text[64];
 	int i;
 
-	process_name(s->pid, name, sizeof(name));
-	printf("process %d (", (int)s->pid);
-	print_name(stdout, name, 0);
-	printf("): %s", size_text(size, t->present * page_size()));
-	printf(", %s on devices",
-	       size_text(size, t->device * page_size()));
-	if (t->swapped)
-		printf(", %s swapped out",
-		       size_text(size, t->swapped * page_size()));
-	if (t->unmovable)
-		printf(", %s unmovable",
-		       size_text(size, t->unmovable * page_size()));
-	for (i = 0; i < s->nr_nodes; i++) {
-		if (!s->total.nodes[i])
-			continue;
-		printf("%snode %d: %s", *comma ? comma : "\n", i,
-		       size_text(size, s->total.nodes[i] * page_size()));
-		comma = ", ";
-	}
-	putchar('\n');
-}
-
-static void print_mapping(const struct show *s, const struct mapping *map,
-			  const struct view *view, bool wide)
-{
-	int used = (wide ? FIXED_WIDE : FIXED_NARROW) + s->slices;
-	int rest = term.width - used;
-	char size[SIZE_TEXT];
-
-	printf("%12llx", map->start);
-	if (wide)
-		printf("-%-12llx", map->end);
-	printf("  %5s", size_text(size, (view->where.present +
-					 view->where.unmovable) * page_size()));
-	printf("  %6s  ", size_text(size, view->where.device * page_size()));
-	print_strip(stdout, view->strip);
-	fputs(map->name[0] && rest > 2 ? "  " : "", stdout);
-	if (!term.tty || rest > 2)
-		print_name(stdout, map->name, term.tty ? rest - 2 : 0);
-	putchar('\n');
-}
-
-static void print_show(const struct show *s)
-{
-	bool wide = !term.tty || term.width >= WIDE;
-	size_t i;
-
-	print_total(s);
-	printf("%s%-*s    MEM  DEVICE  %-*s  %s%s\n", color(COLOR_TITLE),
-	       wide ? 25 : 12, "ADDRESS", s->slices, "WHERE", "NAME",
-	       color(COLOR_NONE));
-	for (i = 0; i < s->maps.nr; i++) {
-		if (s->all || s->views[i].where.present ||
-		    s->views[i].where.swapped || s->views[i].where.unmovable)
-			print_mapping(s, &s->maps.map[i], &s->views[i], wide);
-	}
-	print_strip_legend(stdout);
-}
-
-static void json_nodes(const struct show *s, struct json *j, const __u64 *nodes)
-{
-	char key[16];
-	int i;
-
-	json_open(j, "nodes", '{');
+	out_object("nodes");
 	for (i = 0; i < s->nr_nodes; i++) {
 		if (!nodes[i])
 			continue;
-		snprintf(key, sizeof(key), "%d", i);
-		json_number(j, key, nodes[i]);
+		snprintf(keys[i], sizeof(keys[i]), "%d", i);
+		out_pages(keys[i], nodes[i]);
+		snprintf(text, sizeof(text), "%snode %d: {%d}", comma, i, i);
+		if (line)
+			out_text(text);
+		comma = ", ";
 	}
-	json_close(j, '}');
+	if (line && *comma)
+		out_text("\n");
+	out_close();
 }
 
-static void json_driver(const struct show *s, struct json *j, const char *key,
-			__u64 value)
+static void known(const struct show *s, const char *key, __u64 pages)
 {
 	if (s->fd >= 0)
-		json_number(j, key, value);
+		out_pages(key, pages);
 	else
-		json_null(j, key);
+		out_null(key);
 }
 
-static void json_mapping(const struct show *s, struct json *j,
-			 const struct mapping *map, const struct view *view)
+static void print_where(const struct show *s, const struct view *view)
 {
 	const struct where *w = &view->where;
 
-	json_open(j, NULL, '{');
-	json_number(j, "start", map->start);
-	json_number(j, "end", map->end);
-	json_string(j, "perms", map->perms);
-	json_string(j, "name", map->name);
-	json_number(j, "present", w->present);
-	json_number(j, "device", w->device);
-	json_number(j, "absent", w->absent);
-	json_driver(s, j, "swapped", w->swapped);
-	json_driver(s, j, "shared", w->shared);
-	json_driver(s, j, "pinned", w->pinned);
-	json_driver(s, j, "huge", w->huge);
-	json_driver(s, j, "file", w->file);
-	json_driver(s, j, "unmovable", w->unmovable);
-	json_nodes(s, j, view->nodes);
-	json_string(j, "strip", view->strip);
-	json_close(j, '}');
+	out_pages("memory", memory_of(w));
+	out_pages("present", w->present);
+	out_pages("device", w->device);
+	out_pages("buffers", w->buffers);
+	out_pages("on_devices", w->device + w->buffers);
+	out_pages("absent", w->absent);
+	known(s, "swapped", w->swapped);
+	known(s, "shared", w->shared);
+	known(s, "pinned", w->pinned);
+	known(s, "huge", w->huge);
+	known(s, "file", w->file);
+	known(s, "unmovable", w->unmovable);
+	print_nodes(s, view->nodes, false);
+	out_strip("strip", view->strip);
 }
 
-static void json_show(const struct show *s)
+static void print_total(const struct show *s, const char *name)
 {
-	struct json j = { .f = stdout };
+	const struct where *t = &s->total.where;
+
+	out_number("pid", s->pid);
+	out_string("name", name);
+	out_string("source", s->fd >= 0 ? "driver" : "numa_maps");
+	out_number("page_size", page_size());
+	out_pages("memory", memory_of(t));
+	out_pages("present", t->present);
+	out_pages("device", t->device);
+	out_pages("buffers", t->buffers);
+	out_pages("on_devices", t->device + t->buffers);
+	known(s, "swapped", t->swapped);
+	known(s, "unmovable", t->unmovable);
+	out_text("process {pid} ({name}): {memory}, {on_devices} on devices");
+	if (t->buffers)
+		out_text(", {buffers} of it buffers");
+	if (t->swapped)
+		out_text(", {swapped} swapped out");
+	if (t->unmovable > t->buffers)
+		out_text(", {unmovable} unmovable");
+	out_text("\n");
+	print_nodes(s, s->total.nodes, true);
+}
+
+/* Less than a hundredth of it all */
+static bool is_small(const struct show *s, const struct group *group)
+{
+	const struct where *t = &s->total.where, *w = &group->view.where;
+
+	return (memory_of(w) + w->swapped) * 100 < memory_of(t) + t->swapped;
+}
+
+static void print_group(const struct show *s, const struct group *group,
+			bool hide)
+{
 	char name[64];
+
+	snprintf(name, sizeof(name), "%llx-%llx", group->start, group->end);
+	out_object(NULL);
+	out_string("name", group->name[0] ? group->name : name);
+	out_number("mappings", group->mappings);
+	print_where(s, &group->view);
+	if (hide)
+		out_hide();
+	out_close();
+}
+
+/* Text: what is small is a line together, unless it is a single one. */
+static void print_groups(struct show *s)
+{
+	size_t i, shown = 0, nr = 0;
+	__u64 device = 0, memory = 0;
+
+	while (nr < s->nr_groups && has_memory(&s->groups[nr].view.where))
+		nr++;
+	while (shown < nr && !is_small(s, &s->groups[shown]))
+		shown++;
+	if (shown + 1 == nr)
+		shown = nr;
+	if (s->all)
+		out_array("names");
+	else
+		out_table("names", by_name, ARRAY_SIZE(by_name));
+	for (i = 0; i < nr; i++) {
+		print_group(s, &s->groups[i], i >= shown);
+		if (i < shown)
+			continue;
+		memory += memory_of(&s->groups[i].view.where);
+		device += s->groups[i].view.where.device +
+			  s->groups[i].view.where.buffers;
+	}
+	out_close();
+	out_object("small");
+	out_number("names", nr - shown);
+	out_pages("memory", memory);
+	out_pages("on_devices", device);
+	if (nr > shown && !s->all) {
+		out_text(out.bytes ? "{memory:13}  {on_devices:13}" :
+			 "{memory:5}  {on_devices:6}");
+		out_text("  in {names} smaller ones (--all shows them)\n");
+	}
+	out_close();
+}
+
+static void print_mapping(const struct show *s, const struct mapping *map,
+			  const struct view *view)
+{
+	out_object(NULL);
+	out_address("start", map->start);
+	out_address("end", map->end);
+	out_string("perms", map->perms);
+	out_string("name", map->name);
+	print_where(s, view);
+	out_close();
+}
+
+static void print_mappings(const struct show *s)
+{
 	size_t i;
 
-	process_name(s->pid, name, sizeof(name));
-	json_open(&j, NULL, '{');
-	json_number(&j, "pid", s->pid);
-	json_string(&j, "name", name);
-	json_string(&j, "source", s->fd >= 0 ? "driver" : "numa_maps");
-	json_number(&j, "page_size", page_size());
-	json_number(&j, "present", s->total.where.present);
-	json_number(&j, "device", s->total.where.device);
-	json_driver(s, &j, "swapped", s->total.where.swapped);
-	json_driver(s, &j, "unmovable", s->total.where.unmovable);
-	json_nodes(s, &j, s->total.nodes);
-	json_open(&j, "mappings", '[');
+	if (s->all)
+		out_table("mappings", by_address, ARRAY_SIZE(by_address));
+	else
+		out_array("mappings");
 	for (i = 0; i < s->maps.nr; i++) {
-		if (s->all || s->views[i].where.present ||
-		    s->views[i].where.swapped || s->views[i].where.unmovable)
-			json_mapping(s, &j, &s->maps.map[i], &s->views[i]);
+		if (s->all || has_memory(&s->views[i].where))
+			print_mapping(s, &s->maps.map[i], &s->views[i]);
 	}
-	json_close(&j, ']');
-	json_close(&j, '}');
-	json_end(&j);
+	out_close();
+}
+
+static void print_show(struct show *s)
+{
+	char name[64];
+
+	process_name(s->pid, name, sizeof(name));
+	out_begin();
+	print_total(s, name);
+	print_groups(s);
+	print_mappings(s);
+	if (!out.json)
+		print_strip_legend(stdout);
+	out_end(0);
 }
 
 static int look(struct show *s)
@@ -387,20 +541,24 @@ static int look(struct show *s)
 	s->total.nodes = must(calloc(s->nr_nodes, sizeof(__u64)));
 
 	err = s->fd >= 0 ? verify_all(s) : read_numa_maps(s);
-	if (!err)
-		sum_up(s);
-	return err;
+	if (err)
+		return err;
+	find_buffers(s);
+	sum_up(s);
+	return 0;
 }
 
 static int show(struct show *s)
 {
 	int err;
 
-	s->slices = strip_width();
+	s->slices = strip_width(s->all);
+	by_name[3].width = s->slices;
+	by_address[4].width = s->slices;
 	s->nr_nodes = nr_possible_nodes();
 	/* Without a device node, all of it is on others. */
 	node_list_read("has_device_coherent", &s->devices);
-	s->fd = dev_open();
+	s->fd = dev_open(O_RDWR);
 	if (s->fd >= 0)
 		s->pidfd = process_open(s->pid);
 	if (s->fd >= 0 && s->pidfd < 0)
@@ -414,10 +572,7 @@ static int show(struct show *s)
 	if (!s->maps.nr)
 		return fail("process %d: a kernel thread, or it has exited",
 			    (int)s->pid);
-	if (s->json)
-		json_show(s);
-	else
-		print_show(s);
+	print_show(s);
 	return 0;
 }
 
@@ -427,6 +582,9 @@ static void finish(struct show *s)
 
 	for (i = 0; s->views && i < s->maps.nr; i++)
 		free(s->views[i].nodes);
+	for (i = 0; i < s->nr_groups; i++)
+		free(s->groups[i].view.nodes);
+	free(s->groups);
 	free(s->views);
 	free(s->total.nodes);
 	mappings_free(&s->maps);
@@ -437,23 +595,13 @@ static void finish(struct show *s)
 		close(s->pidfd);
 }
 
-int cmd_show(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "all", no_argument, NULL, 'a' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
 	struct show s = { .fd = -1, .pidfd = -1 };
-	int c, status;
+	int status;
 
-	while ((c = next_option(argc, argv, "ah", options, help)) != -1) {
-		if (c == 'a')
-			s.all = true;
-		else
-			s.json = true;
-	}
+	while (next_option(argc, argv) == 'a')
+		s.all = true;
 	if (optind == argc)
 		return usage("the id of a process is missing");
 	if (parse_pid(argv[optind], &s.pid))
@@ -467,3 +615,17 @@ int cmd_show(int argc, char **argv)
 	finish(&s);
 	return status;
 }
+
+const struct command cmd_show = {
+	.name = "show",
+	.summary = "where the memory of a process is",
+	.arguments = "[OPTION]... PID",
+	.text = "Show where the memory of a process is, the largest first.",
+	.notes =
+"The mappings of a file are one line. A mapping is drawn as a strip from its first\n"
+"to its last address, several as how much is where. Without /dev/devmem that goes\n"
+"for all, and what is swapped out counts as absent.",
+	.options = options,
+	.prints = true,
+	.run = run,
+};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* devmem top */
-#include <ctype.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -12,21 +11,36 @@
 
 #include "tool.h"
 
-static const char help[] =
-"Usage: devmem top [--interval SECONDS] [--count N] [--json]\n"
-"Watch device nodes: how full they are, who uses them most, what is moved.\n"
-"\n"
-"  -i, --interval SECONDS  between two looks; the default is 2\n"
-"  -n, --count N           stop after N of them\n"
-"      --json              an object per look, each on a line of its own\n"
-"  -h, --help              this text\n"
-"\n"
-"On a terminal q quits and any other key looks at once. Elsewhere each look is\n"
-"a block of text, the first after one interval, so that all have rates.\n";
+static const struct opt options[] = {
+	{ "interval", 'i', "SECONDS", "between two looks; the default is 2" },
+	{ "count", 'n', "N", "stop after N of them" },
+	{ }
+};
+
+static const struct column node_columns[] = {
+	{ "NODE", "node", COL_RIGHT, 4, 0, NULL },
+	{ "OCCUPANCY", "used", COL_BAR, 0, 7, "size" },
+	{ "%", "used", COL_PERCENT, 4, 0, "size" },
+	{ "FREE", "free", COL_SIZE, 5, 0, NULL },
+	{ "BUFFERS", "buffers", COL_SIZE, 7, 6, NULL },
+	{ "OTHER", "other", COL_SIZE, 5, 8, NULL },
+	{ "IN/s", "per_second.moved_in", COL_SIZE, 6, 1, NULL },
+	{ "OUT/s", "per_second.moved_out", COL_SIZE, 6, 1, NULL },
+	{ "REF/s", "per_second.refused", COL_SIZE, 6, 3, NULL },
+	{ "DIS/s", "per_second.displaced", COL_SIZE, 6, 5, NULL },
+	{ "EV/s", "per_second.evicted", COL_SIZE, 6, 4, NULL },
+};
+
+static const struct column user_columns[] = {
+	{ "PID", "pid", COL_RIGHT, 7, 0, NULL },
+	{ "USER", "user", COL_LEFT, 8, 2, NULL },
+	{ "DEVICE", "device", COL_SIZE, 6, 0, NULL },
+	{ "BUFFERS", "buffers", COL_SIZE, 7, 0, NULL },
+	{ "+/s", "per_second", COL_SIZE, 6, 1, NULL },
+	{ "COMMAND", "name", COL_NAME, 0, 0, NULL },
+};
 
 #define PLAIN_USERS	20
-#define NARROW		70
-#define MAX_BAR		24
 /* Another screen, no cursor, lines that are too long are cut; and back */
 #define ENTER_SCREEN	"\033[?1049h\033[?25l\033[?7l"
 #define LEAVE_SCREEN	"\033[?7h\033[?25h\033[?1049l"
@@ -43,10 +57,10 @@ struct look {
 struct top {
 	double interval;
 	unsigned long count;	/* 0: without end */
-	bool json;
 	bool live;
 	bool keys;
-	int fd;
+	int fd;			/* for nodes */
+	int process_fd;		/* for processes */
 	struct termios saved;
 
 	struct look now;
@@ -161,7 +175,7 @@ static void look_at_users(struct top *top)
 		return;
 	users_free(&top->users_before);
 	top->users_before = top->users;
-	users_scan(top->fd, &top->now.nodes, &top->users);
+	users_scan(top->process_fd, &top->now.nodes, &top->users);
 	users_rates(&top->users, &top->users_before);
 	top->next_scan = start + 4 * (now() - start);
 }
@@ -221,121 +235,169 @@ static bool get_rates(const struct top *top, const struct node_stat *stat,
 	return true;
 }
 
-/* Lines end with "clear to the end of the line", not to flicker. */
-static void end_line(const struct top *top)
+static void print_rates(const struct top *top, const struct node_stat *stat)
 {
-	fputs(top->live ? "\033[K\n" : "\n", stdout);
-}
-
-static int bar_width(void)
-{
-	int width = term.width - (term.width < NARROW ? 36 : 60);
-
-	return width > MAX_BAR ? MAX_BAR : width < 7 ? 7 : width;
-}
-
-static void print_rate(bool known, double value)
-{
-	char buf[SIZE_TEXT + 1];
-
-	printf("  %6s", known ? rate_text(buf, value) : "-");
-}
-
-static void print_node(const struct top *top, const struct node_stat *stat)
-{
-	__u64 used = stat->size > stat->free ? stat->size - stat->free : 0;
-	double part = stat->size ? (double)used / stat->size : 0;
-	char buf[SIZE_TEXT];
-	struct rates r;
+	static const struct rates none;
+	struct rates r = none;
 	bool known = get_rates(top, stat, &r);
+	const struct {
+		const char *key;
+		double value;
+	} rates[] = {
+		{ "moved_in", r.moved_in },
+		{ "moved_out", r.moved_out },
+		{ "refused", r.refused },
+		{ "displaced", r.displaced },
+		{ "evicted", r.evicted },
+	};
+	size_t i;
 
-	printf("%4d  ", stat->node);
-	print_bar(stdout, part, bar_width());
-	printf("  %3.0f%%", part * 100);
-	printf("  %5s", size_text(buf, stat->free));
-	print_rate(known, r.moved_in);
-	print_rate(known, r.moved_out);
-	if (term.width >= NARROW) {
-		print_rate(known, r.refused);
-		print_rate(known, r.displaced);
-		print_rate(known, r.evicted);
+	/* JSON has null for all of them. */
+	if (!known && out.json) {
+		out_null("per_second");
+		return;
 	}
-	end_line(top);
+	out_object("per_second");
+	for (i = 0; i < ARRAY_SIZE(rates); i++) {
+		if (known)
+			out_rate(rates[i].key, rates[i].value);
+		else
+			out_null(rates[i].key);
+	}
+	out_close();
+}
+
+static void print_node(const struct top *top, const struct node_stat *s,
+		       bool hide)
+{
+	out_object(NULL);
+	out_number("node", s->node);
+	out_bytes("size", s->size);
+	out_bytes("free", s->free);
+	out_bytes("used", s->used);
+	out_bytes("programs", s->programs);
+	if (s->knows_buffers) {
+		out_bytes("buffers", s->buffers);
+		out_bytes("other", s->other);
+	} else {
+		out_null("buffers");
+		out_null("other");
+	}
+	print_rates(top, s);
+	if (hide)
+		out_hide();
+	out_close();
 }
 
 /* Return: lines that were printed */
 static int print_nodes(const struct top *top, int lines)
 {
 	int i, nr = top->now.nr;
+	char more[32];
 
-	printf("%sNODE  %-*s     %%   FREE    IN/s   OUT/s", color(COLOR_TITLE),
-	       bar_width(), "OCCUPANCY");
-	if (term.width >= NARROW)
-		printf("   REF/s   DIS/s    EV/s");
-	fputs(color(COLOR_NONE), stdout);
-	end_line(top);
-
+	if (nr)
+		out_table("nodes", node_columns, ARRAY_SIZE(node_columns));
+	else
+		out_array("nodes");
 	if (nr > lines)
 		nr = lines - 1;
-	for (i = 0; i < nr; i++)
-		print_node(top, &top->now.stats[i]);
+	for (i = 0; i < top->now.nr; i++)
+		print_node(top, &top->now.stats[i], i >= nr);
+	out_close();
 	if (nr == top->now.nr)
 		return nr + 1;
-	printf("      and %d more", top->now.nr - nr);
-	end_line(top);
+	snprintf(more, sizeof(more), "      and %d more\n", top->now.nr - nr);
+	out_text(more);
 	return nr + 2;
 }
 
-static void print_owner(uid_t uid)
+static void print_user(const struct holder *user, bool hide)
 {
-	struct passwd *pw = getpwuid(uid);
+	struct passwd *pw = getpwuid(user->uid);
+	char uid[16];
 
-	if (pw)
-		printf("  %-8.8s", pw->pw_name);
-	else
-		printf("  %-8u", (unsigned int)uid);
-}
-
-static void print_user(const struct top *top, const struct user *user)
-{
-	char buf[SIZE_TEXT + 1];
-
-	printf("%7d", (int)user->pid);
-	print_owner(user->uid);
-	printf("  %6s", size_text(buf, user->pages * page_size()));
-	printf("  %7s", size_text(buf, user->buffers));
-	printf("  %6s  ", rate_text(buf, user->rate));
-	print_name(stdout, user->name, 0);
-	end_line(top);
+	snprintf(uid, sizeof(uid), "%u", (unsigned int)user->uid);
+	out_object(NULL);
+	out_number("pid", user->pid);
+	out_number("uid", user->uid);
+	out_string("user", pw ? pw->pw_name : uid);
+	out_string("name", user->name);
+	out_bytes("device", user->pages * page_size());
+	out_bytes("buffers", user->buffers);
+	out_rate("per_second", user->rate);
+	if (hide)
+		out_hide();
+	out_close();
 }
 
 static void print_users(const struct top *top, int lines)
 {
+	const struct users *users = &top->users;
 	size_t i;
 
-	printf("%s    PID  %-8s  DEVICE  BUFFERS     +/s  COMMAND%s",
-	       color(COLOR_TITLE), "USER", color(COLOR_NONE));
-	end_line(top);
-	for (i = 0; i < top->users.nr && lines-- > 0; i++)
-		print_user(top, &top->users.user[i]);
-	if (!top->users.nr) {
-		printf("      - no process has memory there");
-		end_line(top);
+	out_table("users", user_columns, ARRAY_SIZE(user_columns));
+	for (i = 0; i < users->nr; i++)
+		print_user(&users->user[i], lines-- <= 0);
+	out_close();
+	if (!users->nr)
+		out_text("      - no process has memory there\n");
+}
+
+static __u64 minus(__u64 all, __u64 part)
+{
+	return all > part ? all - part : 0;
+}
+
+/* What is in use, and the users above don't explain */
+static void print_rest(const struct top *top)
+{
+	__u64 programs = 0, buffers = 0, other = 0;
+	bool known = top->now.nr;
+	int i;
+
+	for (i = 0; i < top->now.nr; i++) {
+		programs += top->now.stats[i].programs;
+		buffers += top->now.stats[i].buffers;
+		other += top->now.stats[i].other;
+		known &= top->now.stats[i].knows_buffers;
 	}
+	programs = minus(programs, top->users.pages * page_size());
+	buffers = minus(buffers, top->users.buffers);
+	out_object("unexplained");
+	out_bytes("programs", programs);
+	if (programs)
+		out_text("      - {programs}: files of tmpfs, or not readable\n");
+	if (known) {
+		out_bytes("buffers", buffers);
+		out_bytes("other", other);
+	} else {
+		out_null("buffers");
+		out_null("other");
+	}
+	if (known && buffers)
+		out_text("      - {buffers}: buffers that no process has\n");
+	if (known && other)
+		out_text("      - {other}: the kernel and drivers\n");
+	out_close();
 }
 
 static void print_head(const struct top *top)
 {
 	time_t t = time(NULL);
-	char clock[16] = "";
+	char head[96], clock[16] = "";
 	struct tm tm;
 
+	out_signed("time", t);
+	out_string("source", top->fd >= 0 ? "driver" : "sysfs");
+	out_number("unreadable", top->users.unreadable);
 	if (localtime_r(&t, &tm))
 		strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
-	printf("devmem top  %s  every %g s", clock, top->interval);
+	snprintf(head, sizeof(head), "devmem top  %s  every %g s", clock,
+		 top->interval);
+	out_text(head);
 	if (top->users.unreadable)
-		printf("  (not readable: %zu)", top->users.unreadable);
-	end_line(top);
+		out_text("  (not readable: {unreadable})");
+	out_text("\n\n");
 }
 
 static void print_look(const struct top *top)
@@ -344,79 +406,20 @@ static void print_look(const struct top *top)
 
 	if (top->live) {
 		fputs("\033[H", stdout);
-		/* Head, two titles, two empty lines, the last line */
-		lines = term.height > 10 ? (term.height - 6) / 2 : 2;
+		/* Head, two titles, two empty lines, the last lines */
+		lines = term.height > 13 ? (term.height - 9) / 2 : 2;
 	}
+	out_begin();
 	print_head(top);
-	end_line(top);
 	used = print_nodes(top, lines) + 3;
-	end_line(top);
-	print_users(top, top->live ? term.height - used - 2 : PLAIN_USERS);
+	out_text("\n");
+	print_users(top, top->live ? term.height - used - 5 : PLAIN_USERS);
+	print_rest(top);
+	if (!top->live)
+		out_text("\n");
+	out_end(top->now.nr ? 0 : EXIT_FAILURE);
 	if (top->live)
 		fputs("\033[J", stdout);
-	else
-		end_line(top);
-}
-
-static void json_rates(struct json *j, const struct rates *r)
-{
-	json_open(j, "per_second", '{');
-	json_real(j, "moved_in", r->moved_in);
-	json_real(j, "moved_out", r->moved_out);
-	json_real(j, "refused", r->refused);
-	json_real(j, "displaced", r->displaced);
-	json_real(j, "evicted", r->evicted);
-	json_close(j, '}');
-}
-
-static void json_node(const struct top *top, struct json *j,
-		      const struct node_stat *stat)
-{
-	struct rates r;
-
-	json_open(j, NULL, '{');
-	json_number(j, "node", stat->node);
-	json_number(j, "size", stat->size);
-	json_number(j, "free", stat->free);
-	if (get_rates(top, stat, &r))
-		json_rates(j, &r);
-	else
-		json_null(j, "per_second");
-	json_close(j, '}');
-}
-
-static void json_user(struct json *j, const struct user *user)
-{
-	json_open(j, NULL, '{');
-	json_number(j, "pid", user->pid);
-	json_number(j, "uid", user->uid);
-	json_string(j, "name", user->name);
-	json_number(j, "device", user->pages * page_size());
-	json_number(j, "buffers", user->buffers);
-	json_real(j, "per_second", user->rate);
-	json_close(j, '}');
-}
-
-static void json_look(const struct top *top)
-{
-	struct json j = { .f = stdout, .one_line = true };
-	size_t i;
-	int n;
-
-	json_open(&j, NULL, '{');
-	json_signed(&j, "time", time(NULL));
-	json_string(&j, "source", top->fd >= 0 ? "driver" : "sysfs");
-	json_open(&j, "nodes", '[');
-	for (n = 0; n < top->now.nr; n++)
-		json_node(top, &j, &top->now.stats[n]);
-	json_close(&j, ']');
-	json_open(&j, "users", '[');
-	for (i = 0; i < top->users.nr; i++)
-		json_user(&j, &top->users.user[i]);
-	json_close(&j, ']');
-	json_number(&j, "unreadable", top->users.unreadable);
-	json_close(&j, '}');
-	json_end(&j);
 }
 
 /* A key, or none within @seconds. Return: the key, 0, or -1 without a terminal */
@@ -460,6 +463,15 @@ static bool wait_for_next(struct top *top)
 	return !stop_signal;
 }
 
+/* JSON says that there are none, as that of list does. */
+static int no_nodes(struct top *top)
+{
+	users_free(&top->users);
+	if (out.json)
+		print_look(top);
+	return EXIT_FAILURE;
+}
+
 static int watch(struct top *top)
 {
 	unsigned long nr = 0;
@@ -467,17 +479,14 @@ static int watch(struct top *top)
 	/* Elsewhere the first look is there to have rates. */
 	if (!top->live) {
 		if (look(top))
-			return EXIT_FAILURE;
+			return no_nodes(top);
 		if (!wait_for_next(top))
 			return 0;
 	}
 	for (;;) {
 		if (look(top))
-			return EXIT_FAILURE;
-		if (top->json)
-			json_look(top);
-		else
-			print_look(top);
+			return no_nodes(top);
+		print_look(top);
 		if (fflush(stdout) || ferror(stdout))
 			return EXIT_FAILURE;
 		if (++nr == top->count || !wait_for_next(top))
@@ -494,26 +503,31 @@ static int parse_option(int c, struct top *top)
 			return usage("--interval '%s': expected seconds, 0.1 to 1000000",
 				     optarg);
 		return 0;
-	case 'n':
+	default:
 		if (parse_number(optarg, -1UL, &top->count) || !top->count)
 			return usage("--count '%s': expected a number from 1 on",
 				     optarg);
-		return 0;
-	default:
-		top->json = true;
 		return 0;
 	}
 }
 
 static int start(struct top *top)
 {
+	out.one_line = true;
+	top->fd = -1;
+	top->process_fd = -1;
 	if (device_nodes(&top->now.nodes))
-		return EXIT_FAILURE;
+		return no_nodes(top);
 	free_look(&top->now);
-	top->fd = dev_open();
-	if (top->fd < 0)
-		dev_missing(top->fd, "users are counted from numa_maps, which takes longer");
-	top->live = !top->json && term_can_draw(STDOUT_FILENO);
+	top->process_fd = dev_open(O_RDWR);
+	/* To ask about nodes, it needn't be for writing. */
+	top->fd = top->process_fd >= 0 ? top->process_fd : dev_open(O_RDONLY);
+	if (top->process_fd < 0)
+		dev_missing(top->process_fd, "users come from numa_maps, which takes longer");
+	top->live = !out.json && term_can_draw(STDOUT_FILENO);
+	if (top->live)
+		/* "Clear to the end of the line", not to flicker */
+		out.eol = "\033[K\n";
 	catch_stop_signals(0);
 	if (top->live)
 		catch_terminal_signals();
@@ -521,19 +535,12 @@ static int start(struct top *top)
 	return 0;
 }
 
-int cmd_top(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "interval", required_argument, NULL, 'i' },
-		{ "count", required_argument, NULL, 'n' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
 	struct top top = { .interval = 2 };
 	int c, status;
 
-	while ((c = next_option(argc, argv, "i:n:h", options, help)) != -1) {
+	while ((c = next_option(argc, argv)) != -1) {
 		status = parse_option(c, &top);
 		if (status)
 			return status;
@@ -554,3 +561,17 @@ int cmd_top(int argc, char **argv)
 		close(top.fd);
 	return status;
 }
+
+const struct command cmd_top = {
+	.name = "top",
+	.summary = "nodes, who has their memory, and rates, live",
+	.arguments = "[OPTION]...",
+	.text = "Watch device nodes: how full they are, who has their memory, what is moved.",
+	.notes =
+"On a terminal q quits and any other key looks at once. Elsewhere each look is a\n"
+"block of text, with --json a line; the first comes after one interval, so that all\n"
+"have rates.",
+	.options = options,
+	.prints = true,
+	.run = run,
+};

@@ -15,8 +15,22 @@
 const char *cmd_name = "devmem";
 atomic_int stop_signal;
 
+static char first[256];
+
+/* What it began with: the cause, which advice may have followed; or NULL */
+const char *first_complaint(void)
+{
+	return *first ? first : NULL;
+}
+
 static void message(const char *fmt, va_list ap)
 {
+	va_list copy;
+
+	va_copy(copy, ap);
+	if (!*first)
+		vsnprintf(first, sizeof(first), fmt, copy);
+	va_end(copy);
 	fflush(stdout);
 	fprintf(stderr, "%s: ", cmd_name);
 	vfprintf(stderr, fmt, ap);
@@ -43,7 +57,7 @@ int fail(const char *fmt, ...)
 	return EXIT_FAILURE;
 }
 
-static int try_help(void)
+int try_help(void)
 {
 	fprintf(stderr, "Try '%s --help'.\n", cmd_name);
 	return EXIT_USAGE;
@@ -57,31 +71,6 @@ int usage(const char *fmt, ...)
 	message(fmt, ap);
 	va_end(ap);
 	return try_help();
-}
-
-/*
- * getopt_long(), with --help and what isn't known dealt with: these end the
- * program.
- */
-int next_option(int argc, char **argv, const char *letters,
-		const struct option *options, const char *help)
-{
-	int c = getopt_long(argc, argv, letters, options, NULL);
-
-	if (c == 'h') {
-		fputs(help, stdout);
-		exit(finish_output(EXIT_SUCCESS));
-	}
-	if (c == '?')
-		exit(try_help());
-	return c;
-}
-
-int no_more_arguments(int argc, char **argv)
-{
-	if (optind < argc)
-		return usage("'%s': no argument is expected here", argv[optind]);
-	return 0;
 }
 
 /* What was printed has to arrive, on a full disk, too. */

@@ -18,6 +18,8 @@ need_device_nodes 2
 NID=${DEVICE_NODES[0]}
 OTHER=${DEVICE_NODES[1]}
 TOOL=$DEVMEM_DIR/devmem
+MODE=$(stat -c %a /dev/devmem)
+CG=/sys/fs/cgroup
 OUT=$(mktemp)
 trap 'rm -f "$OUT"' EXIT
 [[ -x $TOOL ]] || skip_all "no $TOOL"
@@ -25,7 +27,16 @@ trap 'rm -f "$OUT"' EXIT
 # shellcheck disable=SC2317 # called by run_test
 after_test() {
 	end_tasks
+	pkill -x tool_task || :
 	pkill -x devmem || :
+	swapoff /dev/ram0 2>/dev/null || :
+	for _ in {1..50}; do
+		[[ -d $CG/devmem_tool ]] || break
+		rmdir "$CG/devmem_tool/below" 2>/dev/null || :
+		rmdir "$CG/devmem_tool" 2>/dev/null || sleep 0.1
+	done
+	chmod "$MODE" /dev/devmem
+	[[ ! -e $TESTMOD ]] || echo free >"$TESTMOD/command"
 }
 
 # MB: a task with that much memory on a system node
@@ -38,10 +49,47 @@ tenant() {
 	TENANT=$!
 }
 
+# MODE ARGUMENT...: a task that has what devmem looks at; $TASK
+task() {
+	local out
+
+	out=$(mktemp)
+	start_task "$out" "$DEVMEM_DIR/tool_task" "$@"
+	rm "$out"
+	TASK=$!
+}
+
+# NID: fills it with a buffer, by a process that stays; $HOLDER
+fill_node() {
+	"$TOOL" alloc --size "$(($(node_free "$1") * 4096))" --node "$1" --exact \
+		--hold >"$OUT" 2>&1 &
+	HOLDER=$!
+	until grep -q held "$OUT"; do
+		kill -0 $HOLDER || fail "$(cat "$OUT")"
+		sleep 0.1
+	done
+}
+
+# PROCESS: lets go of what it has
+release() {
+	kill -TERM "$1"
+	wait "$1" || :
+	expect_all_free
+}
+
+# As somebody who isn't root
+nobody() {
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+}
+
+# The program itself: what python3 is may be a script that looks for it.
+PYTHON=$(python3 -c 'import sys; print(sys.executable)')
+
 # EXPRESSION: of the JSON in $OUT, as Python sees it ("d")
 json() {
-	python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' \
-		"$OUT" "$1"
+	"$PYTHON" -IS -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+print(eval(sys.argv[2]))' "$OUT" "$1"
 }
 
 # STATUS COMMAND...: runs devmem; its output in $OUT
@@ -116,10 +164,321 @@ usage() {
 	run_tool 2
 	run_tool 2 frobnicate
 	run_tool 2 list --frobnicate
-	for command in list run migrate show alloc top; do
+	for command in list top show run migrate alloc wait room; do
 		run_tool 0 $command --help
 		grep -q "^Usage: devmem $command" "$OUT" || fail "$(head -n 1 "$OUT")"
 	done
+}
+
+# What a user of the tool reads in text is what a program reads in JSON.
+text_is_json() {
+	local number numbers
+
+	task map "$NID" 16
+	run_tool 0 list --bytes
+	mapfile -t numbers < <(grep -oE '[0-9]{5,}' "$OUT")
+	expect used "$(awk -v nid="$NID" '$1 == nid { print $4 }' "$OUT")" 16777216
+	run_tool 0 list --json
+	for number in "${numbers[@]}"; do
+		grep -qE ": $number,?$" "$OUT" ||
+			fail "$number isn't in $(cat "$OUT")"
+	done
+}
+
+# The number of one of $OUT's users, which is the task
+of_user() {
+	json "[u['$1'] for u in d['users'] if u['pid'] == $TASK]"
+}
+
+# Memory that is in use has an owner, or it is said that it has none.
+who_holds() {
+	local mode
+
+	task map "$NID" 32
+	run_tool 0 show --json "$TASK"
+	expect "show: buffers" "$(json 'd["buffers"]')" 8192
+	run_tool 0 show "$TASK"
+	grep -q "32M on devices, 32M of it buffers" "$OUT" || fail "$(cat "$OUT")"
+	release "$TASK"
+
+	for mode in map rename; do
+		task $mode "$NID" 32
+		run_tool 0 top --count 1 --interval 0.2
+		! grep -q "no process" "$OUT" || fail "$mode: $(cat "$OUT")"
+		grep -q "32M .* tool_task$" "$OUT" || fail "$mode: $(cat "$OUT")"
+		run_tool 0 top --count 1 --interval 0.2 --json
+		expect "$mode: buffers" "$(of_user buffers)" "[33554432]"
+		expect "$mode: unexplained" "$(json 'd["unexplained"]["buffers"]')" 0
+		run_tool 0 list --json
+		expect "$mode: buffers" "$(json 'd["nodes"][0]["buffers"]')" 33554432
+		(($(json 'd["nodes"][0]["other"]') < 1048576)) ||
+			fail "$mode: other is $(json 'd["nodes"][0]["other"]')"
+		release "$TASK"
+	done
+
+	task send "$NID" 32
+	run_tool 0 top --count 1 --interval 0.2 --json
+	expect users "$(of_user buffers)" "[]"
+	expect unexplained "$(json 'd["unexplained"]["buffers"]')" 33554432
+	run_tool 0 top --count 1 --interval 0.2
+	grep -q -- "- 32M: buffers" "$OUT" || fail "$(cat "$OUT")"
+	release "$TASK"
+}
+
+# ... also what a driver took
+drivers_hold() {
+	local managed
+
+	load_module device_coherent_test || skip "no device_coherent_test"
+	managed=$(node_managed "$NID")
+	fill_up "$NID"
+	run_tool 0 list --json
+	expect_near other "$(json 'd["nodes"][0]["other"] // 4096')" "$managed" 256
+	run_tool 0 top --count 1 --interval 0.2
+	grep -q "the kernel and drivers" "$OUT" || fail "$(cat "$OUT")"
+	expect_testmod 0 free
+}
+
+# Its first pages are the program's arguments.
+run_when_full() {
+	fill_node "$NID"
+	run_tool 125 run --node "$NID" -- true
+	grep -q "node $NID: the device is full" "$OUT" || fail "$(cat "$OUT")"
+	grep -q -e --prefer "$OUT" || fail "no advice: $(cat "$OUT")"
+	run_tool 0 run --prefer --node "$NID" -- true
+	release $HOLDER
+}
+
+# Memory on swap didn't move, and that isn't success.
+migrate_swapped() {
+	[[ -e /dev/ram0 ]] || modprobe brd rd_nr=1 2>/dev/null || :
+	[[ -e /dev/ram0 ]] || skip "no /dev/ram0"
+	dd if=/dev/zero of=/dev/ram0 bs=1M count=4 oflag=direct status=none
+	mkswap /dev/ram0 4096 >/dev/null 2>&1
+	swapon /dev/ram0
+	task swapped 3
+	run_tool 3 migrate --pid "$TASK" --to "$NID"
+	grep -qE "swapped out +[23]\.[0-9]M" "$OUT" || fail "$(cat "$OUT")"
+	run_tool 3 migrate --pid "$TASK" --to system --json
+	(($(json 'd["processes"][0]["swapped"]') > 640)) || fail "$(cat "$OUT")"
+	expect status "$(json 'd["processes"][0]["status"]')" 3
+	kill "$TASK"
+	wait "$TASK" || :
+	swapoff /dev/ram0
+	expect_all_free
+}
+
+# Several of them, by their ids and as a group
+migrate_several() {
+	local first
+
+	mkdir "$CG/devmem_tool" "$CG/devmem_tool/below"
+	task memory 4
+	first=$TASK
+	echo "$first" >"$CG/devmem_tool/cgroup.procs"
+	task memory 4
+	echo "$TASK" >"$CG/devmem_tool/below/cgroup.procs"
+	run_tool 0 migrate --pid "$first,$TASK" --to "$NID" --json
+	expect processes "$(json '[p["pid"] for p in d["processes"]]')" \
+		"[$first, $TASK]"
+	(($(node_used "$NID") >= 2048)) || fail "$(node_used "$NID") pages moved"
+	run_tool 0 migrate --cgroup "$CG/devmem_tool" --to system
+	expect_all_free
+	run_tool 0 migrate --cgroup /devmem_tool --to "$NID" --quiet
+	[[ ! -s $OUT ]] || fail "--quiet: $(cat "$OUT")"
+	(($(node_used "$NID") >= 2048)) || fail "$(node_used "$NID") pages moved"
+	run_tool 1 migrate --cgroup /nowhere --to "$NID"
+	# One that is gone isn't the end for the others.
+	run_tool 1 migrate --pid 999999 --pid "$first,$TASK" --to system
+	expect_all_free
+}
+
+# It goes on as before, but what it gets from now on is the device's.
+migrate_policy() {
+	local pid
+
+	task memory 4
+	run_tool 0 migrate --pid "$TASK" --to "$NID" --policy
+	grep -q "mappings bound" "$OUT" || fail "$(cat "$OUT")"
+	grep -q "bind:$NID .*anon=1024" "/proc/$TASK/numa_maps" ||
+		fail "$(cat "/proc/$TASK/numa_maps")"
+	run_tool 0 migrate --pid "$TASK" --to system --policy
+	! grep -q bind "/proc/$TASK/numa_maps" ||
+		fail "$(grep bind "/proc/$TASK/numa_maps")"
+	kill "$TASK"
+
+	# In the middle of a call that has to begin again
+	sleep 3 &
+	pid=$!
+	sleep 0.3
+	run_tool 0 migrate --pid $pid --to "$NID" --policy
+	wait $pid || fail "sleep ended with $?"
+	expect_all_free
+}
+
+migrate_huge() {
+	[[ -e /sys/kernel/mm/transparent_hugepage ]] || skip "no huge pages"
+	task memory 8
+	run_tool 0 migrate --pid "$TASK" --to "$NID" --huge --json
+	(($(json 'd["processes"][0]["huge"]') >= 2048)) || fail "$(cat "$OUT")"
+	run_tool 0 show --json "$TASK"
+	(($(json 'd["device"]') >= 2048)) || fail "$(json 'd["device"]') on devices"
+}
+
+# SIZE OPTION...: alloc, in a group that may have 16 MB
+alloc_in_group() {
+	(
+		echo $BASHPID >"$CG/devmem_tool/cgroup.procs"
+		exec "$TOOL" alloc --size "$@"
+	) >"$OUT" 2>&1 || :
+}
+
+# Why it can't be had
+reasons() {
+	echo +memory >"$CG/cgroup.subtree_control"
+	mkdir "$CG/devmem_tool"
+	echo 16M >"$CG/devmem_tool/memory.max"
+	for option in --contiguous --huge --verify; do
+		alloc_in_group 32M $option
+		grep -qi cgroup "$OUT" || fail "$option: $(cat "$OUT")"
+		alloc_in_group 32M $option --json
+		grep -q '"reason": "cgroup"' "$OUT" || fail "$option: $(cat "$OUT")"
+	done
+	run_tool 1 alloc --size 1T --node "$NID" --exact --json
+	grep -q '"reason": "too large"' "$OUT" || fail "$(cat "$OUT")"
+	fill_node "$NID"
+	run_tool 1 alloc --size 4K --node "$NID" --exact --json
+	grep -q '"reason": "full"' "$OUT" || fail "$(cat "$OUT")"
+	run_tool 1 alloc --size 4K --node "$NID" --exact --ask
+	grep -q "full\|memory" "$OUT" || fail "$(cat "$OUT")"
+	release $HOLDER
+	run_tool 0 alloc --size 4M --node "$NID" --ask
+	grep -q "can be had on node $NID" "$OUT" || fail "$(cat "$OUT")"
+	expect_all_free
+}
+
+# 0 seconds aren't for ever.
+hold_zero() {
+	timeout 20 "$TOOL" alloc --size 4K --hold=0 >"$OUT" 2>&1 ||
+		fail "status $?: $(cat "$OUT")"
+	timeout 20 "$TOOL" alloc --size 4K --hold=0.3 >"$OUT" 2>&1 ||
+		fail "status $?: $(cat "$OUT")"
+	expect_all_free
+}
+
+wait_for_room() {
+	local pid rc=0
+
+	run_tool 0 wait --free 64M
+	run_tool 0 wait --free 64M --node "$OTHER" --json
+	expect node "$(json 'd["node"]')" "$OTHER"
+	run_tool 1 wait --free 1T
+	run_tool 1 wait --free 1M --node 0
+	fill_node "$NID"
+	run_tool 3 wait --free 64M --node "$NID" --timeout 0.3
+	timeout 60 "$TOOL" wait --free 64M --node "$NID" >"$OUT" 2>&1 &
+	pid=$!
+	sleep 0.5
+	kill -0 $pid || fail "it didn't wait: $(cat "$OUT")"
+	kill -TERM $HOLDER
+	wait $pid || fail "status $?: $(cat "$OUT")"
+	grep -q "node $NID: .* free" "$OUT" || fail "$(cat "$OUT")"
+	wait $HOLDER || :
+
+	fill_node "$NID"
+	"$TOOL" wait --free 64M --node "$NID" >/dev/null 2>&1 &
+	pid=$!
+	sleep 0.5
+	kill -TERM $pid
+	wait $pid || rc=$?
+	expect "status of one that was stopped" $rc 143
+	release $HOLDER
+}
+
+room() {
+	local file=$NODE_DIR/node$NID/device_coherent/make_room
+
+	run_tool 0 room
+	grep -qE "^ *$NID +off" "$OUT" || fail "$(cat "$OUT")"
+	run_tool 0 room "$NID" move
+	grep -q '\[move\]' "$file" || fail "$(cat "$file")"
+	run_tool 0 room "$NID" --json
+	expect room "$(json 'd["nodes"]')" "[{'node': $NID, 'make_room': 'move'}]"
+	run_tool 0 room "$NID" off
+	grep -q '\[off\]' "$file" || fail "$(cat "$file")"
+	run_tool 1 room 0 move
+	! nobody "$TOOL" room "$NID" move >"$OUT" 2>&1 || fail "not by root"
+	grep -q "\[off\]" "$file" || fail "$(cat "$file")"
+}
+
+# Without looking at every page
+list_quick() {
+	run_tool 0 list --quick --json
+	expect run "$(json 'd["nodes"][0]["largest_free"]')" None
+	expect source "$(json 'd["nodes"][0]["source"]')" driver
+	run_tool 0 list --json
+	(($(json 'd["nodes"][0]["largest_free"]') > 0)) || fail "$(cat "$OUT")"
+}
+
+# What is behind a node, if sysfs tells
+device_behind() {
+	local pci
+
+	pci=$(compgen -G "/sys/bus/pci/devices/*" | head -n 1)
+	[[ $pci ]] || skip "no PCI"
+	echo "$NID" >"$pci/numa_node"
+	run_tool 0 list --json
+	echo -1 >"$pci/numa_node"
+	expect device "$(json 'd["nodes"][0]["device"]')" "${pci##*/}"
+	expect "device of another" "$(json 'd["nodes"][1]["device"]')" None
+}
+
+# By one who may read the device: ask and wait, no more. And by one who may not.
+read_only() {
+	chmod 644 /dev/devmem
+	nobody "$TOOL" list --json >"$OUT" 2>/dev/null
+	expect source "$(json 'd["nodes"][0]["source"]')" driver
+	nobody "$TOOL" wait --free 1M >/dev/null
+	nobody "$TOOL" alloc --size 1M --ask >/dev/null
+	! nobody "$TOOL" alloc --size 1M >"$OUT" 2>&1 || fail "allocated"
+	grep -q 'GROUP="render"' "$OUT" || fail "$(cat "$OUT")"
+	chmod 600 /dev/devmem
+	nobody "$TOOL" list --json >"$OUT" 2>/dev/null
+	expect source "$(json 'd["nodes"][0]["source"]')" sysfs
+	nobody "$TOOL" top --count 1 --interval 0.1 --json 2>/dev/null |
+		"$PYTHON" -IS -m json.tool >/dev/null
+}
+
+# On a terminal of so many columns no line of a table wraps.
+narrow() {
+	local columns command
+
+	command -v script >/dev/null || skip "no script(1)"
+	task map "$NID" 4
+	for columns in 36 40 72; do
+		for command in list "top --count 1 --interval 0.2" "show $TASK"; do
+			TERM=dumb COLUMNS=$columns script -qec "$TOOL $command" \
+				/dev/null >"$OUT" 2>&1 </dev/null
+			sed -i 's/\r//' "$OUT"
+			! grep -e '^[ 0-9]*  ' -e NODE -e MEM -e PID "$OUT" |
+				grep -v -e smaller -e ' - ' |
+				grep -qE ".{$((columns + 1))}" ||
+				fail "$command, $columns: $(cat "$OUT")"
+		done
+	done
+}
+
+# What check.sh has seen without a device
+completion() {
+	local nodes
+
+	[[ -e $DEVMEM_DIR/devmem.bash-completion ]] || skip "no completion"
+	nodes=$(bash -c '. "$1"
+		COMP_WORDS=(devmem alloc --node = "")
+		COMP_CWORD=4
+		_devmem
+		echo "${COMPREPLY[@]}"' bash "$DEVMEM_DIR/devmem.bash-completion")
+	expect "completion of --node=" "$nodes" "$NID $OTHER"
 }
 
 # shellcheck disable=SC2317 # called by run_tests
@@ -161,4 +520,8 @@ heaps() {
 	expect_all_free
 }
 
-run_tests heaps list alloc run migrate_and_show usage examples
+ALL=(heaps list alloc run migrate_and_show usage examples text_is_json who_holds
+     drivers_hold run_when_full migrate_swapped migrate_several migrate_policy
+     migrate_huge reasons hold_zero wait_for_room room list_quick device_behind
+     read_only narrow completion)
+run_tests "${@:-${ALL[@]}}"
