@@ -266,12 +266,10 @@ static int fill_contig(struct devmem_buffer *buf, unsigned long align)
 	if (!buf->pieces)
 		return -ENOMEM;
 
-	page = device_coherent_alloc_contig(buf->nid, GFP_KERNEL, buf->nr_pages,
-					    align);
-	if (!page) {
-		err = fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+	err = device_coherent_get_contig(buf->nid, GFP_KERNEL, buf->nr_pages,
+					 align, &page);
+	if (err)
 		goto out_pieces;
-	}
 
 	err = clear_pages(page, buf->nr_pages);
 	if (err)
