@@ -45,6 +45,7 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/swapops.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 
@@ -627,20 +628,96 @@ bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
 }
 
 /*
+ * Would the access succeed now, or wait? Another thread may have got the page
+ * that this one did not; or it moves, and its entry was read before.
+ */
+static bool is_served(struct mm_struct *mm, unsigned long address,
+		      unsigned int flags)
+{
+	bool served, write = flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE);
+	pmd_t *pmd = mm_find_pmd(mm, address), pmdval;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *ptep, pte;
+
+	pmdval = pmd ? pmdp_get_lockless(pmd) : __pmd(0);
+	if (pmd_none(pmdval))
+		return false;
+	if (is_swap_pmd(pmdval))
+		return is_pmd_migration_entry(pmdval);
+	if (pmd_trans_huge(pmdval))
+		return !write || pmd_write(pmdval);
+
+	ptep = pte_offset_map_lock(mm, pmd, address, &ptl);
+	if (!ptep)
+		return true;	/* It changes: look again. */
+	__acquire(ptl);		/* sparse doesn't see it */
+	pte = ptep_get(ptep);
+	if (is_swap_pte(pte))
+		served = is_migration_entry(pte_to_swp_entry(pte));
+	else
+		served = pte_present(pte) && (!write || pte_write(pte));
+	pte_unmap_unlock(ptep, ptl);
+
+	return served;
+}
+
+/*
+ * A thread that got the last page may not have mapped it yet. It has a moment to
+ * do so; who is alone waits for nobody.
+ */
+static bool is_served_soon(struct mm_struct *mm, unsigned long address,
+			   unsigned int flags)
+{
+	int tries;
+
+	for (tries = 0; tries < 4; tries++) {
+		if (is_served(mm, address, flags))
+			return true;
+		if (atomic_read(&mm->mm_users) == 1)
+			break;
+		schedule_timeout_killable(1);
+	}
+
+	return false;
+}
+
+/* Can a page be had after all, of devices that the task may use? */
+static vm_fault_t full_or_not(struct mm_struct *mm, unsigned long address,
+			      unsigned int flags, struct mempolicy *pol,
+			      pgoff_t ilx, vm_fault_t ret)
+{
+	nodemask_t devices;
+	struct folio *folio;
+
+	folio = alloc_allowed(GFP_HIGHUSER_MOVABLE, 0, pol, ilx,
+			      first_node(pol->nodes), &devices);
+	if (folio)
+		folio_put(folio);
+	if (!folio && !nodes_empty(devices) &&
+	    !is_served_soon(mm, address, flags))
+		return (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
+	if (!task_in_memcg_oom(current))
+		return (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
+
+	return ret;
+}
+
+/*
  * The allocation that a fault needed failed. If that is because the devices of
  * a strict policy are full, the task gets SIGBUS, as for a hugetlb pool that is
  * used up: no OOM killer could help, and retrying the fault would never end.
  * If it isn't, because of somebody who freed a page or of a cpuset that changed
  * just then, the fault is to be taken again; VM_FAULT_OOM does so with a
  * complaint, or for the OOM of a memory cgroup, which is the caller's.
+ *
+ * But first it is looked whether the page is there by now (invariant 4). That is
+ * for the kernel's own accesses, too, which fail otherwise.
  */
 vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
-				   vm_fault_t ret)
+				   unsigned int flags, vm_fault_t ret)
 {
 	struct vm_area_struct *vma;
 	struct mempolicy *pol;
-	struct folio *folio;
-	nodemask_t devices;
 	pgoff_t ilx;
 
 	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
@@ -653,13 +730,12 @@ vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
 
 	pol = get_vma_policy(vma, address, 0, &ilx);
 	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
-		folio = alloc_allowed(GFP_HIGHUSER_MOVABLE, 0, pol, ilx,
-				      first_node(pol->nodes), &devices);
-		if (folio)
-			folio_put(folio);
-		if (!folio && !nodes_empty(devices))
-			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
-		else if (!task_in_memcg_oom(current))
+		bool user = flags & FAULT_FLAG_USER;
+
+		if (user && !is_served(mm, address, flags))
+			ret = full_or_not(mm, address, flags, pol, ilx,
+					  ret);
+		else if (user || is_served_soon(mm, address, flags))
 			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
 	}
 	mpol_cond_put(pol);

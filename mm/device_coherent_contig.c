@@ -7,9 +7,15 @@
  * free frames of the same node first, then to system memory, by
  * alloc_migration_target() (device_coherent_stay()). Long-term pins can't be in
  * the way, since they move pages off the device first (invariant 6).
+ *
+ * What can't be had is found out before anybody is displaced (invariant 4): is
+ * there a place without an obstacle, and is there room for those who have to
+ * leave it?
  */
 
 #include <linux/align.h>
+#include <linux/alloc_tag.h>
+#include <linux/cpuset.h>
 #include <linux/device_coherent.h>
 #include <linux/genalloc.h>
 #include <linux/io.h>
@@ -19,11 +25,15 @@
 #include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
+#include <linux/vmstat.h>
 
 #include "internal.h"
 
 /* Two that make room would only be in each other's way. */
 static DEFINE_MUTEX(contig_lock);
+
+/* Who looks at a page makes an attempt fail; as many may displace pages in vain. */
+#define MAX_ATTEMPTS	12
 
 /* What a range may consist of, before it is made */
 enum obtain {
@@ -113,42 +123,160 @@ static unsigned long next_obstacle(const struct zone *zone, unsigned long pfn,
 		cond_resched();
 	}
 
-	return end;
+	return min(pfn, end);
 }
 
-/* The first run of that kind that is as long, and can really be had */
-static struct page *take_run(const struct zone *zone, unsigned long nr_pages,
-			     unsigned long align, gfp_t gfp, enum obtain how)
+/**
+ * struct wanted - a range that is looked for
+ * @zone: where
+ * @nr_pages: its length
+ * @align: of the number of its first page
+ * @gfp: how to ask for it, and for other places for those who are there
+ * @attempts: so many may still fail that displaced somebody
+ * @page: the first page, when it is found
+ */
+struct wanted {
+	struct zone *zone;
+	unsigned long nr_pages;
+	unsigned long align;
+	gfp_t gfp;
+	int attempts;
+	struct page *page;
+};
+
+static int take_range(struct wanted *w, unsigned long start, unsigned long end)
 {
-	unsigned long last = zone_end_pfn(zone);
-	unsigned long start = ALIGN(zone->zone_start_pfn, align);
+	pg_data_t *pgdat = w->zone->zone_pgdat;
+	unsigned long before = node_page_state(pgdat, COHERENT_DISPLACED);
+	int err;
 
-	while (start < last && nr_pages <= last - start) {
-		unsigned long end = start + nr_pages;
-		unsigned long obstacle = next_obstacle(zone, start, end, how);
+	err = alloc_contig_range(start, end, MIGRATE_MOVABLE, w->gfp);
+	if (!err)
+		w->page = pfn_to_page(start);
+	else if (node_page_state(pgdat, COHERENT_DISPLACED) != before)
+		w->attempts--;
 
-		if (obstacle < end) {
-			start = ALIGN(obstacle + 1, align);
-			continue;
+	return err;
+}
+
+/*
+ * The first run of that kind that is as long, and can really be had. Where an
+ * attempt fails, all before the obstacle has been displaced; the next one begins
+ * behind it, so that nobody is displaced twice.
+ */
+static int take_run(struct wanted *w, enum obtain how)
+{
+	unsigned long last = zone_end_pfn(w->zone);
+	unsigned long start = ALIGN(w->zone->zone_start_pfn, w->align);
+	int err = -ENOMEM;
+
+	while (start < last && w->nr_pages <= last - start) {
+		unsigned long end = start + w->nr_pages;
+		unsigned long obstacle = next_obstacle(w->zone, start, end, how);
+
+		if (signal_pending(current))
+			return -EINTR;
+		err = -EBUSY;
+		if (obstacle == end) {
+			err = take_range(w, start, end);
+			if (err != -EBUSY || !w->attempts)
+				return err;
+			obstacle = next_obstacle(w->zone, start, end,
+						 OBTAIN_FREE);
 		}
-
-		if (!alloc_contig_range(start, end, MIGRATE_MOVABLE, gfp))
-			return pfn_to_page(start);
-		if (fatal_signal_pending(current))
-			break;
-		start = ALIGN(start + pageblock_nr_pages, align);
+		/* Nothing that shows is in the way: not at that pageblock. */
+		if (obstacle == end)
+			obstacle = start + pageblock_nr_pages - 1;
+		start = ALIGN(obstacle + 1, w->align);
 	}
 
-	return NULL;
+	return err;
 }
 
-/* free_contig_range() complains of a page that somebody looks at meanwhile. */
-static void free_each_page(struct page *page, unsigned long nr_pages)
+/*
+ * Could it be, if nobody were in the way? All of it consists of free pages, and
+ * of pages whose content goes to a free page outside of it, or to the system:
+ * so wherever it is, it is no more than what is free here, and there. Neither
+ * can it be more than what is free or movable.
+ */
+static bool there_is_room(struct zone *zone, unsigned long nr_pages)
+{
+	unsigned long free = zone_page_state(zone, NR_FREE_PAGES), movable = 0;
+	enum lru_list lru;
+
+	for_each_lru(lru)
+		movable += node_page_state(zone->zone_pgdat, NR_LRU_BASE + lru);
+	if (nr_pages > free + movable)
+		return false;
+
+	return nr_pages <= free ||
+	       nr_pages - free <=
+			device_coherent_system_room(&cpuset_current_mems_allowed);
+}
+
+static int make_run(struct wanted *w)
+{
+	int err, tries;
+
+	/* So that what is free is in the buddy allocator */
+	drain_all_pages(w->zone);
+	err = take_run(w, OBTAIN_FREE);
+	if (err != -EBUSY)
+		return err;
+
+	/* Once more if it failed, for those who held a page for a moment */
+	for (tries = 0; tries < 3 && err == -EBUSY && w->attempts; tries++) {
+		/* What is on its way to an LRU list doesn't look movable. */
+		lru_add_drain_all();
+		if (!there_is_room(w->zone, w->nr_pages))
+			return -ENOMEM;
+		err = take_run(w, OBTAIN_MOVING);
+	}
+
+	return err;
+}
+
+/* Of pages with a reference each: they have none but the first, or it fails. */
+static bool join_pages(struct page *page, unsigned long nr_pages)
 {
 	unsigned long i;
 
-	for (i = 0; i < nr_pages; i++)
-		__free_page(nth_page(page, i));
+	if (PageHWPoison(page))
+		return false;
+	for (i = 1; i < nr_pages; i++)
+		if (PageHWPoison(page + i) || !page_ref_freeze(page + i, 1))
+			break;
+	if (i == nr_pages)
+		return true;
+
+	while (--i)
+		page_ref_unfreeze(page + i, 1);
+
+	return false;
+}
+
+/*
+ * In pieces as large as the buddy allocator has them; page by page where one is
+ * broken, so that it stays out, where somebody looks at one meanwhile (of which
+ * free_contig_range() complains), and where each has a record of its own.
+ */
+static void free_pages_of_range(struct page *page, unsigned long nr_pages)
+{
+	unsigned long i, size;
+	unsigned int order;
+
+	for (; nr_pages; nr_pages -= size, page = nth_page(page, size)) {
+		order = min(__ffs(page_to_pfn(page) | MAX_ORDER_NR_PAGES),
+			    __fls(nr_pages));
+		size = 1UL << order;
+		if (!mem_alloc_profiling_enabled() && join_pages(page, size)) {
+			__free_pages(page, order);
+		} else {
+			for (i = 0; i < size; i++)
+				__free_page(nth_page(page, i));
+		}
+		cond_resched();
+	}
 }
 
 /* A piece that the buddy allocator has, cut to its size */
@@ -162,71 +290,98 @@ static struct page *take_buddy(int nid, unsigned long nr_pages, gfp_t gfp)
 		return NULL;
 
 	split_page(page, order);
-	free_each_page(nth_page(page, nr_pages), (1UL << order) - nr_pages);
+	free_pages_of_range(nth_page(page, nr_pages),
+			    (1UL << order) - nr_pages);
 
 	return page;
 }
 
 /**
- * device_coherent_alloc_contig - allocate contiguous memory of a device node
+ * device_coherent_get_contig - get contiguous memory of a device node
  * @nid: the device node
  * @gfp: GFP_KERNEL, with __GFP_ZERO for zeroed memory
  * @nr_pages: how many pages, up to all of the node's
  * @align: the number of the first page is a multiple of this power of two; 1
  *	   if it doesn't matter
+ * @page: set to the first page, to be freed with device_coherent_free_contig()
  *
  * Pages that can be moved are moved out of the way: to free memory of the same
- * node first, then to system memory. Before anything moves, a place is looked
- * for that has no obstacle. So a request that can't be met displaces nothing;
- * but where pages turn out to be pinned while they are being moved, some of
- * the others have moved, intact. The memory can't be moved until it is freed,
- * and its pages have one reference each.
+ * node first, then to system memory that the caller's cpuset allows. Before
+ * anything moves, a place is looked for that has no obstacle, and it is made
+ * sure that there is room for those who have to leave. So a request that can't
+ * be met displaces nothing; but where pages turn out to be in use while they
+ * are being moved, some of the others have moved, intact. The memory can't be
+ * moved until it is freed, and its pages have one reference each.
  *
- * Context: Process context, sleeps. Takes the hotplug lock for reading. A fatal
- * signal ends it early.
- * Return: the first page, to be freed with device_coherent_free_contig(); NULL
- * if @nid isn't a device node or has no place for that many pages.
+ * Context: Process context, sleeps. Takes the hotplug lock for reading. A signal
+ * ends it between two attempts, a fatal one at once.
+ * Return: 0; -ENODEV if @nid isn't a device node; -EINVAL for 0 pages; -ENOMEM
+ * if the node hasn't as many pages that are free or can be moved, or there is
+ * no room for those who would have to leave; -EBUSY if there is, but pages that
+ * can't be moved, or are in use, are in the way everywhere; -EINTR.
+ */
+int device_coherent_get_contig(int nid, gfp_t gfp, unsigned long nr_pages,
+			       unsigned long align, struct page **page)
+{
+	struct wanted w = {
+		.zone = device_coherent_hotplug_zone(nid),
+		.nr_pages = nr_pages,
+		.align = align,
+		.gfp = gfp | __GFP_DEVICE_COHERENT | __GFP_NOWARN,
+		.attempts = MAX_ATTEMPTS,
+	};
+	int err;
+
+	*page = NULL;
+	if (WARN_ON_ONCE(!is_power_of_2(align) ||
+			 (gfp & ~(GFP_KERNEL | __GFP_ZERO))))
+		return -EINVAL;
+	if (!w.zone)
+		return -ENODEV;
+	if (!nr_pages)
+		return -EINVAL;
+
+	if (nr_pages <= MAX_ORDER_NR_PAGES &&
+	    align <= roundup_pow_of_two(nr_pages))
+		*page = take_buddy(nid, nr_pages, gfp);
+	if (*page)
+		return 0;
+	if (nr_pages > zone_managed_pages(w.zone))
+		return -ENOMEM;
+
+	if (mutex_lock_interruptible(&contig_lock))
+		return -EINTR;
+	get_online_mems();
+	err = make_run(&w);
+	put_online_mems();
+	mutex_unlock(&contig_lock);
+	*page = w.page;
+
+	return err;
+}
+EXPORT_SYMBOL_GPL(device_coherent_get_contig);
+
+/**
+ * device_coherent_alloc_contig - allocate contiguous memory of a device node
+ * @nid: the device node
+ * @gfp: as for device_coherent_get_contig()
+ * @nr_pages: how many pages
+ * @align: as for device_coherent_get_contig()
+ *
+ * For those who don't ask why there is none.
+ *
+ * Context: As for device_coherent_get_contig().
+ * Return: the first page, to be freed with device_coherent_free_contig(); or
+ * NULL.
  */
 struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 					  unsigned long nr_pages,
 					  unsigned long align)
 {
-	struct zone *zone = device_coherent_hotplug_zone(nid);
-	struct page *page = NULL;
-	int tries;
+	struct page *page;
 
-	if (WARN_ON_ONCE(!is_power_of_2(align) ||
-			 (gfp & ~(GFP_KERNEL | __GFP_ZERO))))
-		return NULL;
-	if (!zone || !nr_pages)
-		return NULL;
-
-	if (nr_pages <= MAX_ORDER_NR_PAGES &&
-	    align <= roundup_pow_of_two(nr_pages))
-		page = take_buddy(nid, nr_pages, gfp);
-	if (page)
-		return page;
-
-	gfp |= __GFP_DEVICE_COHERENT | __GFP_NOWARN;
-
-	if (mutex_lock_killable(&contig_lock))
-		return NULL;
-	get_online_mems();
-	/* So that what is free is in the buddy allocator */
-	drain_all_pages(zone);
-	page = take_run(zone, nr_pages, align, gfp, OBTAIN_FREE);
-	/* Once more if it failed, for those who held a page for a moment */
-	for (tries = 0; tries < 3 && !page; tries++) {
-		if (fatal_signal_pending(current))
-			break;
-		/* What is on its way to an LRU list doesn't look movable. */
-		lru_add_drain_all();
-		page = take_run(zone, nr_pages, align, gfp, OBTAIN_MOVING);
-	}
-	put_online_mems();
-	mutex_unlock(&contig_lock);
-
-	return page;
+	return device_coherent_get_contig(nid, gfp, nr_pages, align, &page) ?
+	       NULL : page;
 }
 EXPORT_SYMBOL_GPL(device_coherent_alloc_contig);
 
@@ -240,7 +395,7 @@ EXPORT_SYMBOL_GPL(device_coherent_alloc_contig);
 void device_coherent_free_contig(struct page *page, unsigned long nr_pages)
 {
 	if (page)
-		free_each_page(page, nr_pages);
+		free_pages_of_range(page, nr_pages);
 }
 EXPORT_SYMBOL_GPL(device_coherent_free_contig);
 
@@ -278,6 +433,45 @@ unsigned long device_coherent_largest_run(int nid, bool displace)
 	return largest;
 }
 EXPORT_SYMBOL_GPL(device_coherent_largest_run);
+
+/* Of a zone, above its high watermark: free, or page cache (as MemAvailable) */
+static unsigned long zone_room(struct zone *zone)
+{
+	unsigned long cache = zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
+			      zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
+	unsigned long pages = zone_page_state(zone, NR_FREE_PAGES) + cache -
+			      min(cache / 2, low_wmark_pages(zone));
+
+	return pages - min(pages, high_wmark_pages(zone) +
+			   zone->lowmem_reserve[ZONE_MOVABLE]);
+}
+
+/**
+ * device_coherent_system_room - how much would system memory take?
+ * @nodes: nodes of which to look at those that aren't device nodes
+ *
+ * Context: Any. The number can have changed.
+ * Return: pages that ordinary movable requests can get before memory is scarce:
+ * free ones and page cache, above the high watermarks.
+ */
+unsigned long device_coherent_system_room(const nodemask_t *nodes)
+{
+	unsigned long nr_pages = 0;
+	int nid, i;
+
+	for_each_node_mask(nid, *nodes) {
+		if (!node_state(nid, N_MEMORY) || node_is_device_coherent(nid))
+			continue;
+		for (i = 0; i <= ZONE_MOVABLE; i++) {
+			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+
+			if (managed_zone(zone))
+				nr_pages += zone_room(zone);
+		}
+	}
+
+	return nr_pages;
+}
 
 /* -- Pools ------------------------------------------------------------------ */
 

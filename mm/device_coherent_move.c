@@ -1,91 +1,124 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Move the pages of one process while the page table is locked.
+ * Move pages of one process that are taken from the page table in hand.
  *
- * migrate_pages() can move any page: it takes it off its LRU list, finds all
- * its mappings by reverse map, puts migration entries there, copies, finds the
- * entries again and gives the page back to an LRU list. For a page with one
- * mapping, which is in front of us, and with no other user, all of that is
- * known. Its entry is empty for as long as the lock is held, as it is while
- * mprotect() changes it; whoever faults waits for the lock, and finds another
- * page of the same contents.
+ * migrate_pages() is given folios, and finds their entries: a walk of the
+ * reverse map to put migration entries there, one flush of the TLBs for those,
+ * and another walk to replace them. Whoever walks the page tables of a range has
+ * the entry in front of him; for a small anonymous page that is this entry's
+ * alone (PageAnonExclusive, one reference) there is no other to find. So, as
+ * migrate_vma_collect_pmd() does for the memory of its devices, the entry is
+ * replaced where it is met. migrate_vma itself can't be used: it splits huge
+ * pages, takes one mapping for one call, works with an array of frames that the
+ * caller fills, and puts its pages on the LRU lists one by one.
  *
- * What isn't as simple stays, and is left to migrate_pages().
+ * A page that is in flight is what it is in migrate_pages(): locked, isolated
+ * from its LRU list, counted as NR_ISOLATED_ANON, and its entry is a migration
+ * entry (invariant 5). fork(), mremap(), munmap() and mprotect() know what to do
+ * with one, and who touches the page waits for the lock of the folio. The
+ * mapping's reference is the mover's.
+ *
+ *   device_coherent_take()          mmap lock for reading, page table lock; the
+ *                                   entries become migration entries
+ *   device_coherent_mover_flush()   mmap lock for reading; one flush for all
+ *   device_coherent_mover_run()     no lock; targets, the copy by migrate_folio(),
+ *                                   LRU lists; the entries are replaced
+ *
+ * While pages are in flight, nothing waits for the mmap lock (who holds it may
+ * wait for one of them) or for the lock of another folio, and nothing reclaims:
+ * a page without a target goes back to where it was at once, and is left,
+ * isolated, to migrate_pages(), which tries harder. So does a page that somebody
+ * refers to, and everything else that isn't as simple as that.
  */
 
 #include <linux/device_coherent.h>
-#include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/mmu_notifier.h>
+#include <linux/page_owner.h>
 #include <linux/page_ref.h>
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
 #include <linux/rmap.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
+#include <linux/swapops.h>
 #include <linux/vmstat.h>
 
 #include <asm/tlbflush.h>
+
+#include <trace/events/migrate.h>
 
 #include "device_coherent_move.h"
 #include "internal.h"
 
 /**
- * struct moving - a page that changes its place
- * @src: the old one; locked, and in the end without users
- * @dst: the new one; NULL if somebody uses the old one after all
- * @pte: the entry as it was
- * @index: of the entry, in the batch
+ * struct moving - a page in flight
+ * @src: the old one
+ * @dst: the new one; NULL if the old one goes back
+ * @addr: where it is mapped, or was
+ * @anon_vma: of the page and of those that follow, with a reference; NULL if it
+ *	      is that of the page before
+ * @filled: the entry was there, and has been replaced
  */
 struct moving {
 	struct folio *src;
 	struct folio *dst;
-	pte_t pte;
-	unsigned int index;
+	unsigned long addr;
+	struct anon_vma *anon_vma;
+	bool filled;
 };
 
 /**
- * struct device_coherent_mover - which pages to move, and free pages to move to
- * @nid: the node to move to; when pages leave devices, the one nearest to @from
- * @from: the device that they leave, NUMA_NO_NODE until the first is met; those
- *	  of another device are passed over
+ * struct device_coherent_mover - which pages to move, and those in flight
+ * @mm: whose
+ * @nid: the node to move to; NUMA_NO_NODE for system memory
  * @nodes: when pages leave devices, the nodes that they may go to; else NULL
  * @gfp: how to ask for targets
- * @full: there are none
- * @targets: those in stock; NULL where none is
- * @vma: of the batch: its mapping
- * @addr: where it begins
- * @ptep: the entry there
- * @nr: pages in it
- * @pages: those
+ * @from: the device that the batch leaves, NUMA_NO_NODE until the first page of
+ *	  it is met; those of another device are passed over
+ * @to: the node that the batch goes to
+ * @room: the batch may have so many pages
+ * @nr: it has so many
+ * @anon_vma: of the page that was taken last
+ * @vma: the mapping whose pages were taken since the last flush
+ * @start: the first of those
+ * @end: behind the last; 0 if there are none
+ * @several: they are of several mappings
+ * @max: there is place for so many pages
+ * @targets: and for their targets
+ * @pages: the batch
  */
 struct device_coherent_mover {
+	struct mm_struct *mm;
 	int nid;
-	int from;
 	nodemask_t *nodes;
 	gfp_t gfp;
-	bool full;
-	struct page *targets[DEVICE_COHERENT_MOVE_PAGES];
+
+	int from;
+	int to;
+	unsigned int room;
+	unsigned int nr;
+	struct anon_vma *anon_vma;
 
 	struct vm_area_struct *vma;
-	unsigned long addr;
-	pte_t *ptep;
-	unsigned int nr;
-	struct moving pages[DEVICE_COHERENT_MOVE_PAGES];
+	unsigned long start;
+	unsigned long end;
+	bool several;
+
+	unsigned int max;
+	struct page **targets;
+	struct moving pages[] __counted_by(max);
 };
 
-/*
- * A fault on an entry that is empty must not tell anybody but the allocator: no
- * file, and no userfaultfd handler of one. Locked pages, which are on no list,
- * and those that vanish under pressure are not worth the trouble.
- */
-static bool may_move(struct vm_area_struct *vma)
+/* -- Taking them ----------------------------------------------------------- */
+
+/* mlock()ed pages are on no list; those of a stack in exec() have two places. */
+static bool may_take_from(struct vm_area_struct *vma)
 {
-	return vma_is_anonymous(vma) && vma->anon_vma &&
-	       !(vma->vm_flags & (VM_LOCKED | VM_DROPPABLE)) &&
+	return vma->anon_vma && !(vma->vm_flags & (VM_LOCKED | VM_SHARED)) &&
 	       !vma_is_temporary_stack(vma);
 }
 
@@ -102,139 +135,388 @@ static bool wants_to_move(const struct device_coherent_mover *mover,
 /* What has to be set, of these, in a page that is as simple as it gets */
 #define SIMPLE_FLAGS	(BIT(PG_lru) | BIT(PG_swapbacked))
 #define KIND_FLAGS	(SIMPLE_FLAGS | BIT(PG_head) | BIT(PG_swapcache) | \
-			 BIT(PG_unevictable) | __PG_MLOCKED | __PG_HWPOISON)
+			 BIT(PG_writeback) | BIT(PG_unevictable) |	   \
+			 __PG_MLOCKED | __PG_HWPOISON)
 
-/* The folio that would move, or NULL if it's there or not as simple as that */
-static struct folio *movable_folio(const struct device_coherent_mover *mover,
-				   struct vm_area_struct *vma,
-				   unsigned long addr, pte_t pte)
+/* Nobody refers to it but one mapping: no pin, no batch, no reclaim. */
+static bool is_simple(const struct folio *folio)
+{
+	return (folio->flags & KIND_FLAGS) == SIMPLE_FLAGS &&
+	       folio_ref_count(folio) == 1;
+}
+
+/* Of this mapping, and not of a parent's or KSM's */
+static bool is_of(const struct folio *folio, const struct vm_area_struct *vma)
+{
+	return folio->mapping ==
+	       (void *)vma->anon_vma + PAGE_MAPPING_ANON;
+}
+
+static struct folio *simple_folio(struct vm_area_struct *vma,
+				  unsigned long addr, pte_t pte)
 {
 	struct folio *folio;
 
 	if (!pte_present(pte) || pte_protnone(pte))
 		return NULL;
 	folio = vm_normal_folio(vma, addr, pte);
-	if (!folio || (folio->flags & KIND_FLAGS) != SIMPLE_FLAGS ||
-	    folio_ref_count(folio) != 1 || !wants_to_move(mover, folio))
-		return NULL;
-	if (!folio_test_anon(folio) || folio_test_ksm(folio) ||
+	if (!folio || !is_simple(folio) || !is_of(folio, vma) ||
 	    !PageAnonExclusive(&folio->page))
 		return NULL;
 
 	return folio;
 }
 
-/* Those of the entries at hand. The first one decides which device is left. */
-static void find_batch(struct device_coherent_mover *mover, unsigned int nr_ptes)
+/**
+ * device_coherent_may_take - may this page be moved the short way?
+ * @mover: where to; there is one place less then
+ * @vma: the mapping
+ * @addr: the page
+ * @pte: its entry
+ *
+ * Context: The caller holds the lock of the page table.
+ * Return: true if it has to move, and device_coherent_take() may take it.
+ */
+bool device_coherent_may_take(struct device_coherent_mover *mover,
+			      struct vm_area_struct *vma, unsigned long addr,
+			      pte_t pte)
 {
-	unsigned long addr = mover->addr;
-	struct moving *m = mover->pages;
-	unsigned int i;
+	struct folio *folio;
 
-	for (i = 0; i < nr_ptes; i++, addr += PAGE_SIZE) {
-		m->src = movable_folio(mover, mover->vma, addr,
-				       ptep_get(mover->ptep + i));
-		if (!m->src || !folio_trylock(m->src))
-			continue;
-		if (mover->nodes && mover->from == NUMA_NO_NODE) {
-			mover->from = folio_nid(m->src);
-			mover->nid = device_coherent_nearest_system_node(mover->from);
-		}
-		m->index = i;
-		m++;
+	if (!mover->room || !may_take_from(vma))
+		return false;
+	folio = simple_folio(vma, addr, pte);
+	if (!folio || !wants_to_move(mover, folio))
+		return false;
+	if (mover->nodes && mover->from == NUMA_NO_NODE) {
+		mover->from = folio_nid(folio);
+		mover->to = device_coherent_nearest_system_node(mover->from);
 	}
-	mover->nr = m - mover->pages;
+	mover->room--;
+
+	return true;
+}
+
+/* The migration entry remembers what try_to_migrate_one() has it remember. */
+static pte_t migration_pte(const struct page *page, pte_t pte)
+{
+	swp_entry_t entry;
+	pte_t swp_pte;
+
+	if (pte_write(pte))
+		entry = make_writable_migration_entry(page_to_pfn(page));
+	else
+		entry = make_readable_exclusive_migration_entry(page_to_pfn(page));
+	if (pte_young(pte))
+		entry = make_migration_entry_young(entry);
+	if (pte_dirty(pte))
+		entry = make_migration_entry_dirty(entry);
+	swp_pte = swp_entry_to_pte(entry);
+	if (pte_soft_dirty(pte))
+		swp_pte = pte_swp_mksoft_dirty(swp_pte);
+	if (pte_uffd_wp(pte))
+		swp_pte = pte_swp_mkuffd_wp(swp_pte);
+
+	return swp_pte;
 }
 
 /*
- * Free pages to go to; if there are fewer, fewer go. The lock is held, so that
- * there is no reclaim: what finds no target is left to migrate_pages(), which
- * tries harder, or says that it was in vain.
+ * As try_to_migrate_one() with a flush that is still to come: folios are locked
+ * by trylock alone, as one has many of them. No PG_lru: isolated; it leaves the
+ * list when the lock of the page table is dropped.
  */
-static void get_targets(struct device_coherent_mover *mover)
+static bool take_page(struct device_coherent_mover *mover,
+		      struct vm_area_struct *vma, unsigned long addr,
+		      pte_t *ptep)
 {
-	unsigned int nr;
+	pte_t pte = ptep_get(ptep);
+	struct folio *folio = simple_folio(vma, addr, pte);
 
-	if (!mover->nr)
-		return;
-	nr = alloc_pages_bulk_noprof(mover->gfp, mover->nid, mover->nodes,
-				     mover->nr, NULL, mover->targets);
-	mover->full = !nr;
-	while (mover->nr > nr)
-		folio_unlock(mover->pages[--mover->nr].src);
-}
+	if (!folio || !wants_to_move(mover, folio) || !folio_trylock(folio))
+		return false;
+	/* The swap cache takes what is locked. */
+	if (!is_simple(folio) || !folio_test_clear_lru(folio))
+		goto out_unlock;
 
-/* Empty their entries, and let no CPU remember those. */
-static void take_batch(struct device_coherent_mover *mover)
-{
-	struct vm_area_struct *vma = mover->vma;
-	unsigned long addr = mover->addr;
-	unsigned int i, last = 0;
-
-	arch_enter_lazy_mmu_mode();
-	for (i = 0; i < mover->nr; i++) {
-		struct moving *m = &mover->pages[i];
-
-		last = m->index;
-		m->pte = ptep_get_and_clear(vma->vm_mm, addr + last * PAGE_SIZE,
-					    mover->ptep + last);
+	flush_cache_page(vma, addr, pte_pfn(pte));
+	pte = ptep_get_and_clear(mover->mm, addr, ptep);
+	if (folio_try_share_anon_rmap_pte(folio, &folio->page)) {
+		set_pte_at(mover->mm, addr, ptep, pte);
+		folio_set_lru(folio);
+		goto out_unlock;
 	}
-	arch_leave_lazy_mmu_mode();
+	if (pte_dirty(pte))
+		folio_set_dirty(folio);
+	pte = migration_pte(&folio->page, pte);
+	set_pte_at(mover->mm, addr, ptep, pte);
+	trace_set_migration_pte(addr, pte_val(pte), 0);
+	folio_remove_rmap_pte(folio, &folio->page, vma);
 
-	flush_tlb_range(vma, addr + mover->pages[0].index * PAGE_SIZE,
-			addr + (last + 1) * PAGE_SIZE);
+	mover->pages[mover->nr++] = (struct moving){
+		.src = folio, .addr = addr,
+	};
+
+	return true;
+
+out_unlock:
+	folio_unlock(folio);
+
+	return false;
 }
 
-/*
- * Nobody writes to it any more through this mapping. If there is no reference
- * but the mapping's, nobody has it pinned, and with the count at 0 nobody gets
- * one: lockless GUP, reclaim and compaction pass it over.
- */
-static struct folio *copy_folio(struct folio *src, struct page *target)
-{
-	if (!folio_ref_freeze(src, 1))
-		return NULL;
+/* Pages of one node, not counted yet */
+struct count {
+	int nid;
+	long nr_pages;
+};
 
-	if (!folio_test_lru(src) || copy_mc_highpage(target, &src->page)) {
-		folio_ref_unfreeze(src, 1);
-		return NULL;
+static void count_isolated(struct count *count, int nid, long nr_pages)
+{
+	if (count->nid != nid) {
+		if (count->nr_pages)
+			mod_node_page_state(NODE_DATA(count->nid),
+					    NR_ISOLATED_ANON, count->nr_pages);
+		*count = (struct count){ .nid = nid };
 	}
-
-	return page_folio(target);
+	count->nr_pages += nr_pages;
 }
 
-static void copy_batch(struct device_coherent_mover *mover)
+/* Those from @first on, which were isolated in that PG_lru was cleared */
+static void leave_lru(struct device_coherent_mover *mover, unsigned int first)
 {
-	unsigned int i;
-
-	for (i = 0; i < mover->nr; i++) {
-		struct moving *m = &mover->pages[i];
-
-		m->dst = copy_folio(m->src, mover->targets[i]);
-		if (m->dst)
-			mover->targets[i] = NULL;
-	}
-}
-
-/* The charge goes over to the target; lists are counted by what is charged. */
-static void leave_lru(struct device_coherent_mover *mover)
-{
+	struct count isolated = { .nid = NUMA_NO_NODE };
 	struct lruvec *lruvec = NULL;
 	unsigned int i;
 
-	for (i = 0; i < mover->nr; i++) {
+	for (i = first; i < mover->nr; i++) {
 		struct folio *src = mover->pages[i].src;
 
-		if (!mover->pages[i].dst)
-			continue;
 		lruvec = folio_lruvec_relock_irq(src, lruvec);
 		lruvec_del_folio(lruvec, src);
-		folio_clear_lru(src);
 	}
 	if (lruvec)
 		unlock_page_lruvec_irq(lruvec);
+
+	for (i = first; i < mover->nr; i++)
+		count_isolated(&isolated, folio_nid(mover->pages[i].src), 1);
+	count_isolated(&isolated, NUMA_NO_NODE, 0);
 }
 
+/*
+ * remove_migration_ptes() needs the anon_vma, and the mapping may be gone by
+ * then: as in migrate_folio_unmap(), but once for all pages of a mapping.
+ */
+static void hold_anon_vma(struct device_coherent_mover *mover,
+			  struct vm_area_struct *vma, unsigned int first)
+{
+	if (first && mover->anon_vma == vma->anon_vma)
+		return;
+
+	get_anon_vma(vma->anon_vma);
+	mover->anon_vma = vma->anon_vma;
+	mover->pages[first].anon_vma = vma->anon_vma;
+}
+
+/* From here to the flush, who zaps entries of this mm flushes by himself. */
+static void begin_flush(struct device_coherent_mover *mover,
+			struct vm_area_struct *vma, unsigned long start,
+			unsigned long end)
+{
+	if (!mover->end) {
+		inc_tlb_flush_pending(mover->mm);
+		mover->vma = vma;
+		mover->start = start;
+		mover->several = false;
+	}
+	mover->several |= mover->vma != vma;
+	mover->end = end;
+}
+
+static void take_ptes(struct device_coherent_mover *mover,
+		      struct vm_area_struct *vma, pmd_t *pmd,
+		      unsigned long addr, unsigned long *wanted,
+		      unsigned int nr)
+{
+	unsigned int i, first = mover->nr;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *start;
+
+	start = pte_offset_map_lock(mover->mm, pmd, addr, &ptl);
+	if (!start)
+		return;
+	__acquire(ptl);		/* sparse doesn't see it */
+	arch_enter_lazy_mmu_mode();
+	for_each_set_bit(i, wanted, nr)
+		if (take_page(mover, vma, addr + i * PAGE_SIZE, start + i))
+			__clear_bit(i, wanted);
+	arch_leave_lazy_mmu_mode();
+	if (mover->nr > first)
+		hold_anon_vma(mover, vma, first);
+	pte_unmap_unlock(start, ptl);
+}
+
+/**
+ * device_coherent_take - take pages of a page table in order to move them
+ * @mover: where to
+ * @vma: the mapping
+ * @pmd: the page table
+ * @addr: the first page
+ * @wanted: bits for the pages from @addr on, for each of which
+ *	    device_coherent_may_take() was true; those of pages that are taken
+ *	    are cleared
+ * @nr: number of bits
+ *
+ * Devices that mirror the address space hear of these pages, and of those in
+ * between, but of no others.
+ *
+ * Context: Process context, sleeps. The caller holds the mmap lock for reading,
+ * and doesn't drop it before device_coherent_mover_flush().
+ */
+void device_coherent_take(struct device_coherent_mover *mover,
+			  struct vm_area_struct *vma, pmd_t *pmd,
+			  unsigned long addr, unsigned long *wanted,
+			  unsigned int nr)
+{
+	unsigned int begin = find_first_bit(wanted, nr);
+	struct mmu_notifier_range range;
+	unsigned int first = mover->nr;
+	unsigned long end;
+
+	if (begin == nr)
+		return;
+
+	end = addr + (find_last_bit(wanted, nr) + 1) * PAGE_SIZE;
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mover->mm,
+				addr + begin * PAGE_SIZE, end);
+	mmu_notifier_invalidate_range_start(&range);
+	begin_flush(mover, vma, range.start, end);
+	take_ptes(mover, vma, pmd, addr, wanted, nr);
+	mmu_notifier_invalidate_range_end(&range);
+	leave_lru(mover, first);
+}
+
+/**
+ * device_coherent_mover_flush - let no CPU remember entries that were taken
+ * @mover: what was taken
+ *
+ * Until then, a CPU that does may write to the pages: they aren't copied before.
+ *
+ * Context: Process context. The caller still holds the mmap lock.
+ */
+void device_coherent_mover_flush(struct device_coherent_mover *mover)
+{
+	if (!mover->end)
+		return;
+
+	if (mover->several)
+		flush_tlb_mm(mover->mm);
+	else
+		flush_tlb_range(mover->vma, mover->start, mover->end);
+	dec_tlb_flush_pending(mover->mm);
+	mover->vma = NULL;
+	mover->end = 0;
+}
+
+/* -- Moving them ----------------------------------------------------------- */
+
+/*
+ * Pages that a request without reclaim gets: one that fails would be counted.
+ * Where others ask, it stays above the mark to which kswapd reclaims.
+ */
+static unsigned long free_pages_of(int nid)
+{
+	struct zone *zone = NODE_DATA(nid)->node_zones;
+	unsigned long nr_pages = 0, free, mark;
+	int i;
+
+	for (i = 0; i < MAX_NR_ZONES; i++, zone++) {
+		if (!managed_zone(zone))
+			continue;
+		free = zone_page_state(zone, NR_FREE_PAGES);
+		mark = high_wmark_pages(zone) +
+		       zone->lowmem_reserve[ZONE_MOVABLE];
+		nr_pages += free - min(free, mark);
+	}
+
+	return nr_pages;
+}
+
+static unsigned long free_targets(const struct device_coherent_mover *mover)
+{
+	unsigned long nr_pages = 0;
+	int nid;
+
+	if (!mover->nodes)
+		return free_pages_of(mover->nid);
+
+	for_each_node_mask(nid, *mover->nodes)
+		if (!node_is_device_coherent(nid))
+			nr_pages += free_pages_of(nid);
+
+	return nr_pages;
+}
+
+/*
+ * At once, or not at all: others wait for the pages that these are for. And
+ * for no more than these, so that nobody finds the device full meanwhile. What
+ * a CPU's list holds when nothing else is free, is left to a request that may
+ * drain it.
+ */
+static void get_targets(struct device_coherent_mover *mover)
+{
+	unsigned int nr = 0, had;
+	unsigned long room;
+
+	memset(mover->targets, 0, mover->nr * sizeof(*mover->targets));
+	do {
+		had = nr;
+		room = free_targets(mover);
+		if (had == mover->nr || !room)
+			break;
+		nr = __alloc_pages_bulk(mover->gfp, mover->to, mover->nodes,
+					min(mover->nr, had + room), NULL,
+					mover->targets);
+	} while (nr > had);
+}
+
+static struct folio *move_page(struct folio *src, struct page *target)
+{
+	struct folio *dst = page_folio(target);
+
+	if (!folio_trylock(dst))
+		goto out_put;
+	/* The only references are the mover's. */
+	if (migrate_folio(NULL, dst, src, MIGRATE_SYNC))
+		goto out_unlock;
+	set_page_owner_migrate_reason(target, MR_SYSCALL);
+
+	return dst;
+
+out_unlock:
+	folio_unlock(dst);
+out_put:
+	folio_put(dst);
+
+	return NULL;
+}
+
+static void move_all(struct device_coherent_mover *mover)
+{
+	unsigned int i;
+
+	for (i = 0; i < mover->nr; i++) {
+		struct moving *m = &mover->pages[i];
+
+		if (mover->targets[i])
+			m->dst = move_page(m->src, mover->targets[i]);
+		cond_resched();
+	}
+}
+
+/*
+ * Before they are mapped, as migrate_folio_move() does because of mlock(), but
+ * there at once, not in a batch of this CPU's.
+ */
 static void join_lru(struct device_coherent_mover *mover)
 {
 	struct lruvec *lruvec = NULL;
@@ -253,26 +535,121 @@ static void join_lru(struct device_coherent_mover *mover)
 		unlock_page_lruvec_irq(lruvec);
 }
 
-/* The entry of the new page, which allows and remembers what the old one did */
-static pte_t new_entry(const struct moving *m, struct vm_area_struct *vma)
+/* What remove_migration_pte() makes of it */
+static pte_t new_entry(struct folio *new, struct vm_area_struct *vma,
+		       pte_t old_pte)
 {
-	pte_t pte = mk_pte(&m->dst->page, READ_ONCE(vma->vm_page_prot));
+	swp_entry_t entry = pte_to_swp_entry(old_pte);
+	pte_t pte = mk_pte(&new->page, READ_ONCE(vma->vm_page_prot));
 
-	if (!pte_young(m->pte))
+	if (!is_migration_entry_young(entry))
 		pte = pte_mkold(pte);
-	if (pte_dirty(m->pte))
+	if (folio_test_dirty(new) && is_migration_entry_dirty(entry))
 		pte = pte_mkdirty(pte);
-	if (pte_write(m->pte))
-		pte = pte_mkwrite(pte, vma);
-	/* pte_mkdirty() has marked it soft-dirty, too. */
-	if (pte_soft_dirty(m->pte))
+	if (pte_swp_soft_dirty(old_pte))
 		pte = pte_mksoft_dirty(pte);
 	else
 		pte = pte_clear_soft_dirty(pte);
-	if (pte_uffd_wp(m->pte))
+	if (is_writable_migration_entry(entry))
+		pte = pte_mkwrite(pte, vma);
+	else if (pte_swp_uffd_wp(old_pte))
 		pte = pte_mkuffd_wp(pte);
 
 	return pte;
+}
+
+/*
+ * The entry that the page was taken from may have been zapped, or moved by
+ * mremap() or UFFDIO_MOVE, or copied by fork(). But it was the only one, and a
+ * copy makes it and its copy readable, and no longer exclusive, under this lock
+ * (copy_nonpresent_pte()). So if it is here and still exclusive, it is the only
+ * one in the world, and no reverse map need be asked.
+ */
+static bool is_only_entry(const struct moving *m, pte_t pte)
+{
+	swp_entry_t entry;
+
+	if (!is_swap_pte(pte))
+		return false;
+	entry = pte_to_swp_entry(pte);
+
+	return is_migration_entry(entry) &&
+	       !is_readable_migration_entry(entry) &&
+	       swp_offset_pfn(entry) == folio_pfn(m->src);
+}
+
+static void fill_pte(struct moving *m, struct vm_area_struct *vma, pte_t *ptep)
+{
+	struct folio *new = m->dst ?: m->src;
+	pte_t pte = ptep_get(ptep);
+
+	if (!is_only_entry(m, pte))
+		return;
+
+	/* The reference of a page that has moved becomes that of the mapping. */
+	if (!m->dst)
+		folio_get(new);
+	pte = new_entry(new, vma, pte);
+	folio_add_anon_rmap_pte(new, &new->page, vma, m->addr, RMAP_EXCLUSIVE);
+	set_pte_at(vma->vm_mm, m->addr, ptep, pte);
+	if (vma->vm_flags & VM_LOCKED)
+		mlock_drain_local();
+	trace_remove_migration_pte(m->addr, pte_val(pte), 0);
+	/* No need to invalidate - it was non-present before */
+	update_mmu_cache(vma, m->addr, ptep);
+	m->filled = true;
+}
+
+/* The entries of one page table from page @i on. Returns where to go on. */
+static unsigned int fill_table(struct device_coherent_mover *mover,
+			       unsigned int i)
+{
+	unsigned long addr = mover->pages[i].addr;
+	struct vm_area_struct *vma = vma_lookup(mover->mm, addr);
+	pmd_t *pmd = mm_find_pmd(mover->mm, addr);
+	unsigned long end;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *start;
+
+	if (!vma || !pmd)
+		return i + 1;
+	start = pte_offset_map_lock(mover->mm, pmd, addr, &ptl);
+	if (!start)
+		return i + 1;
+	__acquire(ptl);		/* sparse doesn't see it */
+	end = pmd_addr_end(addr, vma->vm_end);
+	arch_enter_lazy_mmu_mode();
+	for (; i < mover->nr && mover->pages[i].addr < end; i++) {
+		struct moving *m = &mover->pages[i];
+
+		fill_pte(m, vma, start + ((m->addr - addr) >> PAGE_SHIFT));
+	}
+	arch_leave_lazy_mmu_mode();
+	pte_unmap_unlock(start, ptl);
+
+	return i;
+}
+
+/*
+ * In the page tables that they were taken from, if the mmap lock can be had
+ * without waiting; where that isn't so, and for what isn't there any more, by
+ * reverse map.
+ */
+static void fill_entries(struct device_coherent_mover *mover)
+{
+	unsigned int i = 0;
+
+	if (mmap_read_trylock(mover->mm)) {
+		while (i < mover->nr)
+			i = fill_table(mover, i);
+		mmap_read_unlock(mover->mm);
+	}
+	for (i = 0; i < mover->nr; i++) {
+		struct moving *m = &mover->pages[i];
+
+		if (!m->filled)
+			remove_migration_ptes(m->src, m->dst ?: m->src, 0);
+	}
 }
 
 /* Pages that went from one node to one other, not counted yet */
@@ -282,164 +659,160 @@ struct moved {
 	long nr_pages;
 };
 
-static void count_moved(const struct moved *moved)
-{
-	if (moved->nr_pages)
-		device_coherent_moved(moved->from, moved->to, moved->nr_pages,
-				      MR_SYSCALL);
-}
-
-static void add_moved(struct moved *moved, int from, int to)
+static void count_moved(struct moved *moved, int from, int to)
 {
 	if (moved->from != from || moved->to != to) {
-		count_moved(moved);
+		if (moved->nr_pages)
+			device_coherent_moved(moved->from, moved->to,
+					      moved->nr_pages, MR_SYSCALL);
 		*moved = (struct moved){ .from = from, .to = to };
 	}
 	moved->nr_pages++;
 }
 
-/* The new page takes the place of the old one. It is this mapping's alone. */
-static void replace(const struct moving *m, struct vm_area_struct *vma,
-		    unsigned long addr)
+/* A page has moved: who waits for it wakes up, and the old one is free. */
+static void finish_page(struct moving *m, struct folio_batch *old)
 {
-	struct folio *src = m->src, *dst = m->dst;
-
-	/* As folio_migrate_flags() wants to find them, because of KSM */
-	__folio_set_locked(dst);
-	dst->index = src->index;
-	dst->mapping = src->mapping;
-
-	folio_remove_rmap_pte(src, &src->page, vma);
-	if (pte_dirty(m->pte))
-		folio_set_dirty(src);
-	folio_migrate_flags(dst, src);
-	folio_add_new_anon_rmap(dst, vma, addr, RMAP_EXCLUSIVE);
-	folio_unlock(dst);
-
-	folio_ref_unfreeze(src, 1);
+	folio_unlock(m->dst);
+	if (!m->filled)
+		folio_put(m->dst);
+	folio_unlock(m->src);
+	if (!folio_batch_add(old, m->src))
+		folios_put(old);
 }
 
-/* Fill the entries again. Returns those that lead to another page, as bits. */
-static unsigned long fill_entries(struct device_coherent_mover *mover,
-				  struct folio_batch *old)
+/* Returns how many pages have moved; what hasn't is added to @failed. */
+static unsigned int finish(struct device_coherent_mover *mover,
+			   struct list_head *failed)
 {
-	struct vm_area_struct *vma = mover->vma;
-	struct moved count = { .nr_pages = 0 };
-	unsigned long moved = 0;
-	unsigned int i;
+	struct count isolated = { .nid = NUMA_NO_NODE };
+	struct moved moved = { .from = NUMA_NO_NODE };
+	unsigned int i, nr = 0;
+	struct folio_batch old;
 
-	arch_enter_lazy_mmu_mode();
+	folio_batch_init(&old);
 	for (i = 0; i < mover->nr; i++) {
 		struct moving *m = &mover->pages[i];
-		unsigned long addr = mover->addr + m->index * PAGE_SIZE;
-		pte_t *ptep = mover->ptep + m->index;
-		pte_t pte = m->pte;
 
 		if (m->dst) {
-			replace(m, vma, addr);
-			pte = new_entry(m, vma);
-			moved |= BIT(m->index);
-			add_moved(&count, folio_nid(m->src), folio_nid(m->dst));
-			folio_batch_add(old, m->src);
-		}
-		set_pte_at(vma->vm_mm, addr, ptep, pte);
-		update_mmu_cache(vma, addr, ptep);
-		folio_unlock(m->src);
-	}
-	arch_leave_lazy_mmu_mode();
-	count_moved(&count);
+			int nid = folio_nid(m->src);
 
-	return moved;
+			count_moved(&moved, nid, folio_nid(m->dst));
+			count_isolated(&isolated, nid, -1);
+			finish_page(m, &old);
+			nr++;
+		} else {
+			folio_unlock(m->src);
+			list_add_tail(&m->src->lru, failed);
+		}
+	}
+	folios_put(&old);
+	count_moved(&moved, NUMA_NO_NODE, NUMA_NO_NODE);
+	count_isolated(&isolated, NUMA_NO_NODE, 0);
+
+	return nr;
 }
 
-static unsigned long move_batch(struct device_coherent_mover *mover, pmd_t *pmd,
-				unsigned int nr_ptes, struct folio_batch *old)
+static void drop_anon_vmas(struct device_coherent_mover *mover)
 {
-	unsigned long moved = 0;
-	spinlock_t *ptl;	/* of the page table */
-	pte_t *ptep;
+	unsigned int i;
 
-	ptep = pte_offset_map_lock(mover->vma->vm_mm, pmd, mover->addr, &ptl);
-	if (!ptep)
-		return 0;
-	__acquire(ptl);		/* sparse doesn't see it */
-
-	mover->ptep = ptep;
-	find_batch(mover, nr_ptes);
-	get_targets(mover);
-	if (mover->nr) {
-		take_batch(mover);
-		copy_batch(mover);
-		leave_lru(mover);
-		moved = fill_entries(mover, old);
-		join_lru(mover);
-	}
-	pte_unmap_unlock(ptep, ptl);
-
-	return moved;
+	for (i = 0; i < mover->nr; i++)
+		if (mover->pages[i].anon_vma)
+			put_anon_vma(mover->pages[i].anon_vma);
 }
 
 /**
- * device_coherent_move_ptes - move pages that have no user but one mapping
- * @mover: where to
- * @vma: the mapping
- * @pmd: its page table
- * @addr: the first page
- * @end: behind the last; at most DEVICE_COHERENT_MOVE_PAGES pages, all of them
- *	 in the page table
+ * device_coherent_mover_run - move what was taken
+ * @mover: what was taken, and flushed
+ * @failed: the folios that couldn't move are added: mapped as before, isolated,
+ *	    and counted as that, for migrate_pages() or putback_movable_pages()
  *
- * What it doesn't move is where it was, intact (invariant 5).
- *
- * Context: Process context, sleeps. The caller holds the mmap lock for reading.
- * Return: the pages that moved, as bits: bit 0 is the one at @addr.
+ * Context: Process context, sleeps. The caller holds no lock.
+ * Return: the number of pages that have moved.
  */
-unsigned long device_coherent_move_ptes(struct device_coherent_mover *mover,
-					struct vm_area_struct *vma, pmd_t *pmd,
-					unsigned long addr, unsigned long end)
+unsigned long device_coherent_mover_run(struct device_coherent_mover *mover,
+					struct list_head *failed)
 {
-	struct mmu_notifier_range range;
-	struct folio_batch old;
-	unsigned long moved;
+	unsigned int nr;
 
-	if (mover->full || !may_move(vma))
+	if (!mover->nr)
 		return 0;
 
-	folio_batch_init(&old);
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, vma->vm_mm, addr,
-				end);
-	mmu_notifier_invalidate_range_start(&range);
-	mover->vma = vma;
-	mover->addr = addr;
-	moved = move_batch(mover, pmd, (end - addr) >> PAGE_SHIFT, &old);
-	mmu_notifier_invalidate_range_end(&range);
+	trace_mm_migrate_pages_start(MIGRATE_ASYNC, MR_SYSCALL);
+	get_targets(mover);
+	move_all(mover);
+	join_lru(mover);
+	fill_entries(mover);
+	nr = finish(mover, failed);
+	drop_anon_vmas(mover);
+	/* Those that failed are tried again, and counted then. */
+	count_vm_events(PGMIGRATE_SUCCESS, nr);
+	trace_mm_migrate_pages(nr, mover->nr - nr, 0, 0, 0, 0, MIGRATE_ASYNC,
+			       MR_SYSCALL);
+	mover->nr = 0;
 
-	count_vm_events(PGMIGRATE_SUCCESS, folio_batch_count(&old));
-	folios_put(&old);
+	return nr;
+}
 
-	return moved;
+/**
+ * device_coherent_mover_ready - get ready for the next batch
+ * @mover: nothing is in flight
+ *
+ * Context: Process context.
+ */
+void device_coherent_mover_ready(struct device_coherent_mover *mover)
+{
+	mover->from = NUMA_NO_NODE;
+	mover->room = min(mover->max, free_targets(mover));
+}
+
+/**
+ * device_coherent_mover_taken - pages in flight
+ * @mover: where they go
+ *
+ * Context: Any.
+ * Return: their number.
+ */
+unsigned int device_coherent_mover_taken(struct device_coherent_mover *mover)
+{
+	return mover->nr;
 }
 
 /**
  * device_coherent_mover_start - get ready to move pages
+ * @mm: whose
  * @nid: the node to move to, or NUMA_NO_NODE to move what is on a device to the
  *	 system memory nearest to it
  * @allowed: the nodes that it may go to
+ * @nr_pages: of the range
  *
  * Context: Process context, sleeps.
- * Return: for device_coherent_move_ptes() and device_coherent_mover_end(); NULL
- * if there is no memory for it.
+ * Return: to be ended with device_coherent_mover_end(); NULL if there is no
+ * memory for it.
  */
-struct device_coherent_mover *device_coherent_mover_start(int nid,
-							  nodemask_t *allowed)
+struct device_coherent_mover *
+device_coherent_mover_start(struct mm_struct *mm, int nid, nodemask_t *allowed,
+			    unsigned long nr_pages)
 {
-	struct device_coherent_mover *mover = kzalloc(sizeof(*mover), GFP_KERNEL);
+	unsigned int max = min(nr_pages, 2 * DEVICE_COHERENT_MOVE_PAGES - 1);
+	struct device_coherent_mover *mover;
 
+	/* The mover is to move pages off a full node, without a victim. */
+	mover = kvmalloc(size_add(struct_size(mover, pages, max),
+				  size_mul(max, sizeof(*mover->targets))),
+			 GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (!mover)
 		return NULL;
 
-	mover->nid = nid;
-	mover->from = NUMA_NO_NODE;
-	mover->gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN;
+	*mover = (struct device_coherent_mover){
+		.mm = mm,
+		.nid = nid,
+		.to = nid,
+		.gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN,
+		.max = max,
+	};
+	mover->targets = (struct page **)&mover->pages[max];
 	if (nid == NUMA_NO_NODE)
 		mover->nodes = allowed;
 	else
@@ -451,32 +824,12 @@ struct device_coherent_mover *device_coherent_mover_start(int nid,
 }
 
 /**
- * device_coherent_mover_drain - give back the targets in stock
- * @mover: the next call of device_coherent_move_ptes() gets others
- *
- * Before somebody else looks for some: a few pages may be all there are.
- *
- * Context: Process context.
- */
-void device_coherent_mover_drain(struct device_coherent_mover *mover)
-{
-	unsigned int i;
-
-	for (i = 0; i < DEVICE_COHERENT_MOVE_PAGES; i++) {
-		if (mover->targets[i])
-			__free_page(mover->targets[i]);
-		mover->targets[i] = NULL;
-	}
-}
-
-/**
  * device_coherent_mover_end - give back what device_coherent_mover_start() got
- * @mover: used no more
+ * @mover: used no more; nothing is in flight
  *
  * Context: Process context.
  */
 void device_coherent_mover_end(struct device_coherent_mover *mover)
 {
-	device_coherent_mover_drain(mover);
-	kfree(mover);
+	kvfree(mover);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Pages that change their place while the page table is locked: between
+ * Pages that are taken from the page table in hand and moved: between
  * mm/device_coherent_move.c, which does it, and mm/device_coherent_range.c.
  */
 #ifndef _MM_DEVICE_COHERENT_MOVE_H
@@ -8,20 +8,32 @@
 
 #include <linux/mm_types.h>
 #include <linux/nodemask.h>
-#include <linux/pagevec.h>
+#include <linux/pgtable.h>
 
-/* So many pages are copied under one lock: as long as others may wait */
-#define DEVICE_COHERENT_MOVE_PAGES	PAGEVEC_SIZE
+/*
+ * The walk stops when it has taken as many: as many as migrate_pages() has in
+ * flight at a time. The last page table may add as many again.
+ */
+#define DEVICE_COHERENT_MOVE_PAGES	PTRS_PER_PTE
 
 struct device_coherent_mover;
 
-struct device_coherent_mover *device_coherent_mover_start(int nid,
-							  nodemask_t *allowed);
-void device_coherent_mover_drain(struct device_coherent_mover *mover);
+struct device_coherent_mover *
+device_coherent_mover_start(struct mm_struct *mm, int nid, nodemask_t *allowed,
+			    unsigned long nr_pages);
 void device_coherent_mover_end(struct device_coherent_mover *mover);
-unsigned long device_coherent_move_ptes(struct device_coherent_mover *mover,
-					struct vm_area_struct *vma, pmd_t *pmd,
-					unsigned long addr, unsigned long end);
+void device_coherent_mover_ready(struct device_coherent_mover *mover);
+unsigned int device_coherent_mover_taken(struct device_coherent_mover *mover);
+bool device_coherent_may_take(struct device_coherent_mover *mover,
+			      struct vm_area_struct *vma, unsigned long addr,
+			      pte_t pte);
+void device_coherent_take(struct device_coherent_mover *mover,
+			  struct vm_area_struct *vma, pmd_t *pmd,
+			  unsigned long addr, unsigned long *wanted,
+			  unsigned int nr);
+void device_coherent_mover_flush(struct device_coherent_mover *mover);
+unsigned long device_coherent_mover_run(struct device_coherent_mover *mover,
+					struct list_head *failed);
 int device_coherent_nearest_system_node(int nid);
 
 #endif /* _MM_DEVICE_COHERENT_MOVE_H */

@@ -3,10 +3,11 @@
  * Ranges of address space: move them to a device node and back, and see where
  * they are.
  *
- * A walk over the page tables moves the small pages that nobody else uses where
+ * A walk over the page tables takes the small pages that nobody else uses where
  * it meets them (device_coherent_move.c). What else has to move is isolated, as
- * mbind() does, and migrate_pages() moves it in batches. move_pages() in contrast
- * looks up, checks and reports each page by itself.
+ * mbind() does. When there is enough of both, the mmap lock is dropped; the
+ * former are moved then, and the latter by migrate_pages(). move_pages() in
+ * contrast looks up, checks and reports each page by itself.
  */
 
 #include <linux/device_coherent.h>
@@ -23,56 +24,69 @@
 #include <linux/pagewalk.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 
 #include "device_coherent_move.h"
 #include "internal.h"
 
-/* The mmap lock is dropped after as many pages to move ... */
-#define BATCH_PAGES	(4UL << PMD_ORDER)
-/* ... or page tables looked at. */
+/* The mmap lock is dropped after as many pages to move by migrate_pages() ... */
+#define BATCH_PAGES	(4UL * PTRS_PER_PTE)
+/* ... to which the last page table and the mover may add some, ... */
+#define MAX_QUEUED	(BATCH_PAGES + 3 * PTRS_PER_PTE)
+/* ... or page tables looked at, or when somebody waits for it. */
 #define BATCH_TABLES	64
 
 /**
  * struct range_walk - a walk over a range
- * @see: looks at @nr present pages of a folio; false for once more, when the
- *	 batches of folios for the LRU lists are drained
+ * @see: looks at @nr present pages of a folio, of which the first has that
+ *	 frame; false for once more, when the batches of folios for the LRU lists
+ *	 are drained
  * @where: what is counted, if that is all
  * @count: what is counted when pages move
  * @nid: the target, or NUMA_NO_NODE for system memory
  * @allowed: nodes that the process may use
  * @flags: DEVICE_COHERENT_MIGRATE_*
  * @look: don't isolate, just count what would
- * @full: the target has no memory left
- * @drained: nothing is hidden in a CPU's batch of folios for the LRU lists
  * @tables: page tables seen since the lock was taken
+ * @addr: the page that is looked at
  * @next: where the walk goes on, set by who stops it
+ * @drain: it was stopped for the batches to be drained
+ * @drained: they were, for the pages before this address
+ * @mover: moves pages that nobody else uses; NULL if none are to move
+ * @simple: those of a page table
  * @folios: isolated
- * @queued: pages of @folios, in the range
- * @mover: moves pages at once; NULL if none are to move
- * @done: pages that it has moved since the lock was taken
- * @last: the large folio that was isolated last, as it is met again
+ * @queued: pages of those that are in the range
+ * @frames: their frames: array of MAX_QUEUED
+ * @sorted: that is sorted
+ * @refused: the folio that there was no target for
+ * @full: there was none for a small page
  * @reserve: with DEVICE_COHERENT_MIGRATE_WHOLE, targets of large folios
  */
 struct range_walk {
 	bool (*see)(struct range_walk *rw, struct folio *folio,
-		    unsigned long nr, bool huge);
+		    unsigned long pfn, unsigned long nr, bool huge);
 	struct device_coherent_where *where;
 	struct device_coherent_moved *count;
 	int nid;
 	nodemask_t *allowed;
 	unsigned int flags;
 	bool look;
-	bool full;
-	bool drained;
 	unsigned int tables;
+	unsigned long addr;
 	unsigned long next;
+	bool drain;
+	unsigned long drained;
+	struct device_coherent_mover *mover;
+	DECLARE_BITMAP(simple, PTRS_PER_PTE);
 	struct list_head folios;
 	unsigned long queued;
-	struct device_coherent_mover *mover;
-	unsigned long done;
-	struct folio *last;
+	unsigned long *frames;
+	bool sorted;
+	struct folio *refused;
+	bool full;
 	struct list_head reserve;
 };
 
@@ -99,7 +113,8 @@ static void see_swap(struct range_walk *rw, swp_entry_t entry, unsigned long nr,
 	bool moving = is_migration_entry(entry);
 
 	if (rw->where && moving)
-		rw->see(rw, pfn_swap_entry_folio(entry), nr, huge);
+		rw->see(rw, pfn_swap_entry_folio(entry), swp_offset_pfn(entry),
+			nr, huge);
 	else if (rw->where)
 		rw->where->swapped += nr;
 	else if (moving)
@@ -109,11 +124,11 @@ static void see_swap(struct range_walk *rw, swp_entry_t entry, unsigned long nr,
 }
 
 static bool see_folio(struct range_walk *rw, struct folio *folio,
-		      unsigned long nr, bool huge)
+		      unsigned long pfn, unsigned long nr, bool huge)
 {
 	if (folio && !folio_is_zone_device(folio) &&
 	    !folio_test_reserved(folio))
-		return rw->see(rw, folio, nr, huge);
+		return rw->see(rw, folio, pfn, nr, huge);
 
 	see_unmovable(rw, nr);
 	return true;
@@ -128,8 +143,10 @@ static bool walk_huge_page(struct range_walk *rw, struct vm_area_struct *vma,
 	if (is_huge_zero_pmd(pmd))
 		see_nothing(rw, nr);
 	else if (pmd_present(pmd))
-		more = see_folio(rw, vm_normal_folio_pmd(vma, addr, pmd), nr,
-				 true);
+		more = see_folio(rw, vm_normal_folio_pmd(vma, addr, pmd),
+				 pmd_pfn(pmd) +
+				 ((addr & ~PMD_MASK) >> PAGE_SHIFT),
+				 nr, true);
 	else
 		see_swap(rw, pmd_to_swp_entry(pmd), nr, true);
 
@@ -144,23 +161,33 @@ static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long end,
 	pte_t pte = ptep_get(ptep);
 	bool more = true;
 
+	rw->addr = addr;
 	if (pte_none_mostly(pte) ||
 	    (pte_present(pte) && is_zero_pfn(pte_pfn(pte))))
 		see_nothing(rw, 1);
 	else if (pte_present(pte))
-		more = see_folio(rw, vm_normal_folio(walk->vma, addr, pte), 1,
-				 false);
+		more = see_folio(rw, vm_normal_folio(walk->vma, addr, pte),
+				 pte_pfn(pte), 1, false);
 	else
 		see_swap(rw, pte_to_swp_entry(pte), 1, false);
 
 	return !more;
 }
 
-/* What waits in batches for its LRU list is there now, or others have it. */
-static void drain_once(struct range_walk *rw)
+/* Go on at @addr, with the lock taken anew */
+static int stop_at(struct range_walk *rw, unsigned long addr)
 {
-	lru_add_drain_all();
-	rw->drained = true;
+	rw->next = addr;
+
+	return 1;
+}
+
+/* What waits in batches for its LRU list is there then, or others have it. */
+static int stop_to_drain(struct range_walk *rw, unsigned long addr)
+{
+	rw->drain = true;
+
+	return stop_at(rw, addr);
 }
 
 static int walk_huge(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -171,79 +198,100 @@ static int walk_huge(pmd_t *pmd, unsigned long addr, unsigned long end,
 	spinlock_t *ptl;	/* of the page table */
 
 	walk->action = ACTION_AGAIN;
+	rw->addr = addr;
 	ptl = pmd_lock(walk->mm, pmd);
 	if (is_swap_pmd(*pmd) || pmd_trans_huge(*pmd)) {
 		more = walk_huge_page(rw, walk->vma, *pmd, addr,
 				      (end - addr) >> PAGE_SHIFT);
-		if (more)
-			walk->action = ACTION_CONTINUE;
+		walk->action = ACTION_CONTINUE;
 	}
 	spin_unlock(ptl);
-	if (!more)
-		drain_once(rw);
 
-	return 0;
+	return more ? 0 : stop_to_drain(rw, addr);
 }
 
-/* Look at the pages but those that @moved, as bits. Returns where it stopped. */
-static unsigned long walk_unmoved(pte_t *ptep, unsigned long addr,
-				  unsigned long end, unsigned long moved,
-				  struct mm_walk *walk)
+/*
+ * Look at the pages but those that the mover may take, and say in @rw->simple
+ * which these are. Returns where it stopped, to be gone on with after a drain.
+ */
+static unsigned long see_ptes(pte_t *ptep, unsigned long addr,
+			      unsigned long end, struct mm_walk *walk)
 {
-	for (; addr < end; ptep++, addr += PAGE_SIZE, moved >>= 1)
-		if (!(moved & 1) &&
-		    walk_pte(ptep, addr, addr + PAGE_SIZE, walk))
+	struct range_walk *rw = walk->private;
+	unsigned int i;
+
+	bitmap_zero(rw->simple, PTRS_PER_PTE);
+	for (i = 0; addr < end; i++, addr += PAGE_SIZE) {
+		if (device_coherent_may_take(rw->mover, walk->vma, addr,
+					     ptep_get(ptep + i)))
+			__set_bit(i, rw->simple);
+		else if (walk_pte(ptep + i, addr, addr + PAGE_SIZE, walk))
 			break;
+	}
 
 	return addr;
 }
 
-/* At most DEVICE_COHERENT_MOVE_PAGES pages of a page table */
-static int walk_few_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
-			 struct mm_walk *walk)
+/*
+ * Between two looks at them, somebody has got hold of these. It can't be gone
+ * on from here, as what is behind them is counted.
+ */
+static void see_untaken(pmd_t *pmd, unsigned long addr, unsigned long end,
+			struct mm_walk *walk)
 {
+	unsigned int i, nr = (end - addr) >> PAGE_SHIFT;
 	struct range_walk *rw = walk->private;
-	unsigned long moved, nr_moved, next;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start;
 
-	moved = device_coherent_move_ptes(rw->mover, walk->vma, pmd, addr, end);
-	nr_moved = hweight_long(moved);
-	rw->done += nr_moved;
-	rw->count->moved += nr_moved;
-	if (nr_moved == (end - addr) >> PAGE_SHIFT)
-		addr = end;
-
-	for (; addr < end; addr = next) {
-		start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
-		if (!start) {
-			rw->next = addr;
-			return 1;
-		}
-		__acquire(ptl);		/* sparse doesn't see it */
-		next = walk_unmoved(start, addr, end, moved, walk);
-		pte_unmap_unlock(start, ptl);
-		if (next < end)
-			drain_once(rw);
-		moved >>= (next - addr) >> PAGE_SHIFT;
+	if (bitmap_empty(rw->simple, nr))
+		return;
+	start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
+	if (!start) {
+		rw->count->busy += bitmap_weight(rw->simple, nr);
+		return;
 	}
-
-	return 0;
+	__acquire(ptl);		/* sparse doesn't see it */
+	rw->drained = max(rw->drained, end);
+	for_each_set_bit(i, rw->simple, nr)
+		walk_pte(start + i, addr + i * PAGE_SIZE,
+			 addr + (i + 1) * PAGE_SIZE, walk);
+	pte_unmap_unlock(start, ptl);
 }
 
-static int walk_ptes(pmd_t *pmd, unsigned long addr, unsigned long end,
-		     struct mm_walk *walk)
+static int walk_table(pmd_t *pmd, unsigned long addr, unsigned long end,
+		      struct mm_walk *walk)
 {
+	struct range_walk *rw = walk->private;
+	spinlock_t *ptl;	/* of the page table */
 	unsigned long next;
-	int err = 0;
+	pte_t *start;
 
-	for (; addr < end && !err; addr = next) {
-		next = min(end, addr + DEVICE_COHERENT_MOVE_PAGES * PAGE_SIZE);
-		err = walk_few_ptes(pmd, addr, next, walk);
-	}
 	walk->action = ACTION_CONTINUE;
+	start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
+	if (!start)
+		return stop_at(rw, addr);
+	__acquire(ptl);		/* sparse doesn't see it */
+	next = see_ptes(start, addr, end, walk);
+	pte_unmap_unlock(start, ptl);
 
-	return err;
+	device_coherent_take(rw->mover, walk->vma, pmd, addr, rw->simple,
+			     PTRS_PER_PTE);
+	see_untaken(pmd, addr, next, walk);
+
+	return next < end ? stop_to_drain(rw, next) : 0;
+}
+
+/* Enough, for this time? Each time, one page table at least. */
+static bool is_enough(const struct range_walk *rw, struct mm_struct *mm)
+{
+	if (rw->queued >= BATCH_PAGES || rw->tables >= BATCH_TABLES)
+		return true;
+	if (rw->mover && device_coherent_mover_taken(rw->mover) >=
+			 DEVICE_COHERENT_MOVE_PAGES)
+		return true;
+
+	return rw->tables && mmap_lock_is_contended(mm);
 }
 
 static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -252,16 +300,17 @@ static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 	struct range_walk *rw = walk->private;
 	pmd_t entry = pmdp_get_lockless(pmd);
 
-	if (rw->queued + rw->done >= BATCH_PAGES ||
-	    ++rw->tables > BATCH_TABLES) {
-		rw->next = addr;
-		return 1;
-	}
+	if (is_enough(rw, walk->mm))
+		return stop_at(rw, addr);
+	/* One table may be that of many mappings. */
+	if ((rw->addr ^ addr) & PMD_MASK)
+		rw->tables++;
+	rw->addr = addr;
 	cond_resched();
 	if (is_swap_pmd(entry) || pmd_trans_huge(entry))
 		return walk_huge(pmd, addr, end, walk);
 	if (rw->mover)
-		return walk_ptes(pmd, addr, end, walk);
+		return walk_table(pmd, addr, end, walk);
 
 	return 0;
 }
@@ -304,11 +353,14 @@ static int walk_some(struct range_walk *rw, struct mm_struct *mm,
 	int err;
 
 	rw->tables = 0;
-	rw->done = 0;
+	rw->addr = ~addr;
+	rw->drain = false;
 	rw->next = addr;
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	err = walk_page_range(mm, addr, end, &range_walk_ops, rw);
+	if (rw->mover)
+		device_coherent_mover_flush(rw->mover);
 	mmap_read_unlock(mm);
 	if (!err)
 		rw->next = end;
@@ -319,7 +371,7 @@ static int walk_some(struct range_walk *rw, struct mm_struct *mm,
 /* -- Where they are ------------------------------------------------------- */
 
 static bool count_folio(struct range_walk *rw, struct folio *folio,
-			unsigned long nr, bool huge)
+			unsigned long pfn, unsigned long nr, bool huge)
 {
 	struct device_coherent_where *where = rw->where;
 
@@ -387,41 +439,59 @@ static unsigned long *staying(struct range_walk *rw, struct folio *folio)
 		return &count->shared;
 	if (folio_maybe_dma_pinned(folio))
 		return &count->pinned;
-	if (rw->full)
-		return &count->no_room;
 	if (rw->look)
 		return &count->moved;
 
 	return NULL;
 }
 
-static bool queue_folio(struct range_walk *rw, struct folio *folio,
-			unsigned long nr, bool huge)
+/* Was another page of it met before, in this batch? The last is the likeliest. */
+static bool is_queued(const struct range_walk *rw, struct folio *folio)
 {
-	unsigned long *stays;
+	unsigned long i, first = folio_pfn(folio);
+	unsigned long nr_pages = folio_nr_pages(folio);
 
-	if (folio == rw->last) {
-		rw->queued += nr;
-		return true;
-	}
+	for (i = rw->queued; i > 0; i--)
+		if (rw->frames[i - 1] - first < nr_pages)
+			return true;
 
-	stays = staying(rw, folio);
-	if (!stays && !folio_isolate_lru(folio)) {
-		/* On its way to an LRU list? */
-		if (!rw->drained)
-			return false;
-		stays = &rw->count->busy;
-	}
-	if (stays) {
-		*stays += nr;
-		return true;
-	}
+	return false;
+}
+
+static bool isolate(struct range_walk *rw, struct folio *folio)
+{
+	if (!folio_isolate_lru(folio))
+		return false;
 
 	node_stat_mod_folio(folio, NR_ISOLATED_ANON + folio_is_file_lru(folio),
 			    folio_nr_pages(folio));
 	list_add_tail(&folio->lru, &rw->folios);
-	rw->queued += nr;
-	rw->last = folio_test_large(folio) ? folio : NULL;
+
+	return true;
+}
+
+static void queue_frames(struct range_walk *rw, unsigned long pfn,
+			 unsigned long nr)
+{
+	while (nr--)
+		rw->frames[rw->queued++] = pfn++;
+}
+
+static bool queue_folio(struct range_walk *rw, struct folio *folio,
+			unsigned long pfn, unsigned long nr, bool huge)
+{
+	unsigned long *stays = staying(rw, folio);
+
+	if (!stays && !isolate(rw, folio) && !is_queued(rw, folio)) {
+		/* On its way to an LRU list? */
+		if (rw->addr >= rw->drained)
+			return false;
+		stays = &rw->count->busy;
+	}
+	if (stays)
+		*stays += nr;
+	else
+		queue_frames(rw, pfn, nr);
 
 	return true;
 }
@@ -443,21 +513,72 @@ int device_coherent_nearest_system_node(int nid)
 	return zonelist_node_idx(z);
 }
 
+/* Pages that the target could take, and others would still be well */
+static unsigned long room_for(const struct range_walk *rw)
+{
+	nodemask_t nodes = NODE_MASK_NONE;
+
+	if (node_is_device_coherent(rw->nid))
+		return device_coherent_nr_free(rw->nid);
+	if (rw->nid == NUMA_NO_NODE)
+		return device_coherent_system_room(rw->allowed);
+
+	node_set(rw->nid, nodes);
+	return device_coherent_system_room(&nodes);
+}
+
+/*
+ * System memory may be filled as far as reclaim keeps up. Without swap, that is
+ * down to the high watermark: below, the next request of somebody else would
+ * find nothing, and call the OOM killer (invariant 4).
+ */
+static bool may_ask(const struct range_walk *rw)
+{
+	return node_is_device_coherent(rw->nid) || get_nr_swap_pages() > 0 ||
+	       room_for(rw);
+}
+
+/* What can't be had kills nobody for it (invariant 4), and says nothing. */
 static struct folio *alloc_target(struct folio *src, struct range_walk *rw)
 {
 	struct migration_target_control mtc = {
 		.nid = rw->nid,
-		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_THISNODE,
+		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
 		.reason = MR_SYSCALL,
 	};
 
+	if (!may_ask(rw))
+		return NULL;
+	if (!node_is_device_coherent(rw->nid))
+		mtc.gfp_mask |= __GFP_RETRY_MAYFAIL;
 	if (rw->nid == NUMA_NO_NODE) {
 		mtc.nid = device_coherent_nearest_system_node(folio_nid(src));
 		mtc.nmask = rw->allowed;
-		mtc.gfp_mask = GFP_HIGHUSER_MOVABLE;
+	} else {
+		mtc.gfp_mask |= __GFP_THISNODE;
 	}
 
 	return alloc_migration_target(src, (unsigned long)&mtc);
+}
+
+static bool is_whole(const struct range_walk *rw, const struct folio *folio)
+{
+	return rw->flags & DEVICE_COHERENT_MIGRATE_WHOLE &&
+	       folio_test_large(folio);
+}
+
+static struct folio *get_reserved(struct range_walk *rw, unsigned int order)
+{
+	struct folio *dst;
+
+	list_for_each_entry(dst, &rw->reserve, lru) {
+		if (folio_order(dst) == order) {
+			list_del(&dst->lru);
+			return dst;
+		}
+	}
+
+	return NULL;
 }
 
 static struct folio *get_target(struct folio *src, unsigned long private)
@@ -465,14 +586,27 @@ static struct folio *get_target(struct folio *src, unsigned long private)
 	struct range_walk *rw = (struct range_walk *)private;
 	struct folio *dst;
 
-	list_for_each_entry(dst, &rw->reserve, lru) {
-		if (folio_order(dst) == folio_order(src)) {
-			list_del(&dst->lru);
-			return dst;
-		}
+	if (is_whole(rw, src))
+		dst = get_reserved(rw, folio_order(src));
+	else
+		dst = alloc_target(src, rw);
+	if (!dst) {
+		rw->refused = src;
+		rw->full |= !folio_test_large(src);
 	}
 
-	return alloc_target(src, rw);
+	return dst;
+}
+
+/* A reserved target stays reserved, for the next try. */
+static void put_target(struct folio *dst, unsigned long private)
+{
+	struct range_walk *rw = (struct range_walk *)private;
+
+	if (is_whole(rw, dst))
+		list_add(&dst->lru, &rw->reserve);
+	else
+		folio_put(dst);
 }
 
 /*
@@ -504,18 +638,50 @@ static void free_reserve(struct range_walk *rw)
 	}
 }
 
-/* Count those that didn't move, and put them back */
-static void count_failed(struct range_walk *rw, struct list_head *folios,
-			 bool no_room)
+static int cmp_frames(const void *a, const void *b)
+{
+	const unsigned long *frame = a, *other = b;
+
+	return *frame < *other ? -1 : *frame > *other;
+}
+
+/* Pages of a folio that were queued: of one that is partly in the range, fewer */
+static unsigned long pages_queued(struct range_walk *rw, struct folio *folio)
+{
+	unsigned long first = folio_pfn(folio), nr = 0;
+	unsigned long low = 0, high = rw->queued;
+
+	if (!rw->sorted)
+		sort(rw->frames, rw->queued, sizeof(*rw->frames), cmp_frames,
+		     NULL);
+	rw->sorted = true;
+	while (low < high) {
+		unsigned long middle = (low + high) / 2;
+
+		if (rw->frames[middle] < first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low + nr < rw->queued &&
+	       rw->frames[low + nr] - first < folio_nr_pages(folio))
+		nr++;
+
+	return nr;
+}
+
+/* Those that didn't move: count each by itself, and put them back. */
+static unsigned long count_failed(struct range_walk *rw,
+				  struct list_head *folios, bool no_room)
 {
 	struct device_coherent_moved *count = rw->count;
+	unsigned long failed = 0;
 	struct folio *folio;
 
 	list_for_each_entry(folio, folios, lru) {
-		/* Of one that is partly in the range, no more than that part */
-		unsigned long nr = min(folio_nr_pages(folio), rw->queued);
+		unsigned long nr = pages_queued(rw, folio);
 
-		rw->queued -= nr;
+		failed += nr;
 		if (folio_maybe_dma_pinned(folio))
 			count->pinned += nr;
 		else if (no_room)
@@ -524,26 +690,65 @@ static void count_failed(struct range_walk *rw, struct list_head *folios,
 			count->busy += nr;
 	}
 	putback_movable_pages(folios);
+
+	return failed;
+}
+
+/*
+ * migrate_pages() ends when there is no target for a folio. If that is a large
+ * one, which couldn't be split as somebody holds it, it's no reason for the
+ * others to stay. Moved to @held; returns true if there are others.
+ */
+static bool set_aside(struct range_walk *rw, struct list_head *held)
+{
+	struct folio *folio;
+
+	list_for_each_entry(folio, &rw->folios, lru) {
+		if (folio != rw->refused || !folio_test_large(folio))
+			continue;
+		list_move_tail(&folio->lru, held);
+		return !list_empty(&rw->folios);
+	}
+
+	return false;
 }
 
 static void move_queued(struct range_walk *rw)
 {
+	unsigned long failed;
 	LIST_HEAD(stay);
+	LIST_HEAD(held);
 	int err;
 
-	device_coherent_mover_drain(rw->mover);
+	rw->full = false;
+	rw->sorted = false;
 	if (rw->flags & DEVICE_COHERENT_MIGRATE_WHOLE)
 		reserve_targets(rw, &stay);
-	err = migrate_pages(&rw->folios, get_target, NULL, (unsigned long)rw,
-			    MIGRATE_SYNC, MR_SYSCALL, NULL);
+	do {
+		rw->refused = NULL;
+		err = migrate_pages(&rw->folios, get_target, put_target,
+				    (unsigned long)rw, MIGRATE_SYNC,
+				    MR_SYSCALL, NULL);
+	} while (err == -ENOMEM && set_aside(rw, &held));
 	free_reserve(rw);
 
-	rw->full = err == -ENOMEM;
-	count_failed(rw, &stay, true);
-	count_failed(rw, &rw->folios, rw->full);
-	rw->count->moved += rw->queued;
+	failed = count_failed(rw, &stay, true);
+	failed += count_failed(rw, &held, rw->full);
+	failed += count_failed(rw, &rw->folios, rw->full);
+	rw->count->moved += rw->queued - failed;
 	rw->queued = 0;
-	rw->last = NULL;
+}
+
+/* The pages that were taken; those that can't move the short way are queued. */
+static void move_taken(struct range_walk *rw)
+{
+	struct folio *folio;
+	LIST_HEAD(failed);
+
+	rw->count->moved += device_coherent_mover_run(rw->mover, &failed);
+	list_for_each_entry(folio, &failed, lru)
+		queue_frames(rw, folio_pfn(folio), 1);
+	list_splice_tail(&failed, &rw->folios);
 }
 
 /* Did something that is mapped have to stay? */
@@ -572,34 +777,85 @@ static void add_moved(struct device_coherent_moved *sum,
 	sum->unmovable += count->unmovable;
 }
 
-/* Can all of it move? If not, say in @count why. */
+/*
+ * Can all of it move? If not, say in @count why. Only a signal that kills ends
+ * it: after any other one, it would begin anew, and with a timer never end.
+ */
 static int look_ahead(const struct range_walk *whole, struct mm_struct *mm,
 		      unsigned long addr, unsigned long end,
 		      struct device_coherent_moved *sum)
 {
 	struct device_coherent_moved count = { };
 	struct range_walk rw = *whole;
+	unsigned long room;
 	int err = 0;
 
 	rw.look = true;
 	rw.count = &count;
 	for (; addr < end && !err; addr = rw.next) {
 		err = walk_some(&rw, mm, addr, end);
-		if (!err && signal_pending(current) && rw.next < end)
+		if (!err && fatal_signal_pending(current))
 			err = -EINTR;
 	}
 	if (err)
 		return err;
 
-	if (node_is_device_coherent(rw.nid) &&
-	    count.moved > device_coherent_nr_free(rw.nid))
-		count.no_room = count.moved - device_coherent_nr_free(rw.nid);
+	room = room_for(&rw);
+	if (count.moved > room)
+		count.no_room = count.moved - room;
 	err = stayed(&count);
 	if (err) {
 		count.moved = 0;
 		count.there = 0;
 		count.absent = 0;
 		add_moved(sum, &count);
+	}
+
+	return err;
+}
+
+static int start_moving(struct range_walk *rw, struct mm_struct *mm,
+			unsigned long nr_pages)
+{
+	rw->frames = kvmalloc_array(min(nr_pages, MAX_QUEUED),
+				    sizeof(*rw->frames), GFP_KERNEL |
+				    __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	if (!rw->frames)
+		return -ENOMEM;
+	rw->mover = device_coherent_mover_start(mm, rw->nid, rw->allowed,
+						nr_pages);
+	if (rw->mover)
+		return 0;
+
+	kvfree(rw->frames);
+
+	return -ENOMEM;
+}
+
+static void stop_moving(struct range_walk *rw)
+{
+	device_coherent_mover_end(rw->mover);
+	kvfree(rw->frames);
+}
+
+/*
+ * One batch. If the walk stopped at a page that waits in another CPU's batch for
+ * its LRU list, all are drained, with no lock held and nothing in flight: once
+ * for each page table.
+ */
+static int move_some(struct range_walk *rw, struct mm_struct *mm,
+		     unsigned long addr, unsigned long end)
+{
+	int err;
+
+	device_coherent_mover_ready(rw->mover);
+	err = walk_some(rw, mm, addr, end);
+	move_taken(rw);
+	if (rw->queued)
+		move_queued(rw);
+	if (!err && rw->drain) {
+		rw->drained = pmd_addr_end(rw->next, end);
+		lru_add_drain_all();
 	}
 
 	return err;
@@ -614,8 +870,9 @@ static int look_ahead(const struct range_walk *whole, struct mm_struct *mm,
  *	 memory nearest to each
  * @allowed: the nodes that the process may use; includes @nid
  * @flags: DEVICE_COHERENT_MIGRATE_ALL to look first and move nothing unless
- *	   all that is mapped can go, _WHOLE to never split a huge page, _SHARED
- *	   to move pages of several processes
+ *	   all that is mapped can go, _GO_ON not to look, as an earlier call has,
+ *	   _WHOLE to never split a huge page, _SHARED to move pages of several
+ *	   processes
  * @count: what became of the pages from @addr on is added to it
  *
  * A page that doesn't move stays where it is, intact (invariant 5). Page cache
@@ -645,22 +902,20 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 	};
 	int err = 0;
 
-	if (flags & DEVICE_COHERENT_MIGRATE_ALL)
+	if (flags & DEVICE_COHERENT_MIGRATE_ALL &&
+	    !(flags & DEVICE_COHERENT_MIGRATE_GO_ON))
 		err = look_ahead(&rw, mm, *addr, end, count);
-	if (err)
+	if (!err && *addr < end)
+		err = start_moving(&rw, mm, (end - *addr) >> PAGE_SHIFT);
+	if (err || *addr >= end)
 		return err;
 
 	if (nid != NUMA_NO_NODE)
 		device_coherent_mark_mm(mm);
-	rw.mover = device_coherent_mover_start(nid, allowed);
-	if (!rw.mover)
-		return -ENOMEM;
 	lru_add_drain();
 	while (*addr < end && !err) {
 		now = (struct device_coherent_moved){ };
-		err = walk_some(&rw, mm, *addr, end);
-		if (rw.queued)
-			move_queued(&rw);
+		err = move_some(&rw, mm, *addr, end);
 		*addr = rw.next;
 		add_moved(count, &now);
 		if (!err && flags & DEVICE_COHERENT_MIGRATE_ALL)
@@ -668,7 +923,7 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 		if (!err && signal_pending(current) && *addr < end)
 			err = -EINTR;
 	}
-	device_coherent_mover_end(rw.mover);
+	stop_moving(&rw);
 
 	return err;
 }

@@ -4,7 +4,7 @@
  * tools/testing/selftests/devmem: adds and removes device memory as a driver
  * does, holds pages of a device node, imports buffers of one, gives the GFP flag
  * to allocators that must not take it, and plants the very page that the audit
- * has to find.
+ * has to find, and mirrors an address space as a device does that shares it.
  *
  * One command a line, written to <debugfs>/device_coherent_test/command; the
  * write returns the error of what the command did. "held" reports the pages
@@ -23,6 +23,7 @@
 #include <linux/log2.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
@@ -198,10 +199,10 @@ static int cmd_contig(u64 *arg, int nr)
 	if (!is_power_of_2(arg[2]))
 		return -EINVAL;
 
-	page = device_coherent_alloc_contig(arg[0], GFP_KERNEL | __GFP_ZERO,
-					    arg[1], arg[2]);
-	if (!page)
-		return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+	rc = device_coherent_get_contig(arg[0], GFP_KERNEL | __GFP_ZERO,
+					arg[1], arg[2], &page);
+	if (rc)
+		return rc;
 	rc = page_to_pfn(page) % arg[2] ? -ERANGE : hold(page, 0, arg[1]);
 	if (rc)
 		device_coherent_free_contig(page, arg[1]);
@@ -256,6 +257,63 @@ static int cmd_free(u64 *arg, int nr)
 	drop_all();
 	return 0;
 }
+
+/* -- A device that mirrors an address space -------------------------------- */
+
+static atomic_long_t mirror_calls;
+static atomic_long_t mirror_pages;
+
+#ifdef CONFIG_MMU_NOTIFIER
+static bool mirrors;
+
+static int mirror_invalidate(struct mmu_notifier *mn,
+			     const struct mmu_notifier_range *range)
+{
+	atomic_long_inc(&mirror_calls);
+	atomic_long_add((range->end - range->start) >> PAGE_SHIFT,
+			&mirror_pages);
+
+	return 0;
+}
+
+static const struct mmu_notifier_ops mirror_ops = {
+	.invalidate_range_start = mirror_invalidate,
+};
+
+static struct mmu_notifier mirror = { .ops = &mirror_ops };
+
+static void stop_mirror(void)
+{
+	if (mirrors)
+		mmu_notifier_unregister(&mirror, mirror.mm);
+	mirrors = false;
+}
+
+/* ON: the caller's address space; "mirrored" counts what it is told of */
+static int cmd_mirror(u64 *arg, int nr)
+{
+	int rc;
+
+	stop_mirror();
+	atomic_long_set(&mirror_calls, 0);
+	atomic_long_set(&mirror_pages, 0);
+	if (!arg[0])
+		return 0;
+	rc = mmu_notifier_register(&mirror, current->mm);
+	mirrors = !rc;
+
+	return rc;
+}
+#else
+static void stop_mirror(void)
+{
+}
+
+static int cmd_mirror(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+#endif
 
 /* -- A driver that imports buffers ----------------------------------------- */
 
@@ -592,6 +650,7 @@ static const struct command {
 	{ "broken",	2, cmd_broken },
 	{ "twice",	2, cmd_twice },
 	{ "layout",	2, cmd_layout },
+	{ "mirror",	1, cmd_mirror },
 	{ "free",	0, cmd_free },
 };
 
@@ -791,11 +850,21 @@ static int held_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(held);
 
+static int mirrored_show(struct seq_file *m, void *unused)
+{
+	seq_printf(m, "calls %ld\npages %ld\n", atomic_long_read(&mirror_calls),
+		   atomic_long_read(&mirror_pages));
+
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mirrored);
+
 static int __init device_coherent_test_init(void)
 {
 	test_dir = debugfs_create_dir("device_coherent_test", NULL);
 	debugfs_create_file("command", 0200, test_dir, NULL, &command_fops);
 	debugfs_create_file("held", 0400, test_dir, NULL, &held_fops);
+	debugfs_create_file("mirrored", 0400, test_dir, NULL, &mirrored_fops);
 
 	return 0;
 }
@@ -804,6 +873,7 @@ module_init(device_coherent_test_init);
 static void __exit device_coherent_test_exit(void)
 {
 	debugfs_remove_recursive(test_dir);
+	stop_mirror();
 	drop_all();
 }
 module_exit(device_coherent_test_exit);

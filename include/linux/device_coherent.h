@@ -106,12 +106,15 @@ struct page *device_coherent_alloc_pages(int nid, gfp_t gfp,
 struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 					  unsigned int order);
 void device_coherent_free_pages(struct page *page, unsigned int order);
+int device_coherent_get_contig(int nid, gfp_t gfp, unsigned long nr_pages,
+			       unsigned long align, struct page **page);
 struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
 					  unsigned long nr_pages,
 					  unsigned long align);
 void device_coherent_free_contig(struct page *page, unsigned long nr_pages);
 unsigned long device_coherent_largest_run(int nid, bool displace);
 bool device_coherent_makes_room(int nid);
+unsigned long device_coherent_system_room(const nodemask_t *nodes);
 struct gen_pool *device_coherent_pool_create(int nid, size_t size,
 					     int min_alloc_order);
 void device_coherent_pool_destroy(struct gen_pool *pool);
@@ -144,6 +147,14 @@ static inline struct folio *device_coherent_alloc_folio(int nid, gfp_t gfp,
 static inline void device_coherent_free_pages(struct page *page,
 					      unsigned int order)
 {
+}
+
+static inline int device_coherent_get_contig(int nid, gfp_t gfp,
+					     unsigned long nr_pages,
+					     unsigned long align,
+					     struct page **page)
+{
+	return -ENODEV;
 }
 
 static inline struct page *device_coherent_alloc_contig(int nid, gfp_t gfp,
@@ -368,7 +379,7 @@ void device_coherent_cpuset_migrate(struct mm_struct *mm, nodemask_t *from,
 bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp);
 long __device_coherent_put_back(struct list_head *folios);
 vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
-				   vm_fault_t ret);
+				   unsigned int flags, vm_fault_t ret);
 #else
 static inline struct folio *
 device_coherent_alloc_mpol(gfp_t gfp, unsigned int order, struct mempolicy *pol,
@@ -649,8 +660,8 @@ static inline vm_fault_t device_coherent_fault(struct mm_struct *mm,
 {
 #ifdef CONFIG_ZONE_DEVICE_COHERENT
 	if (unlikely(ret & VM_FAULT_ERROR) && (ret & VM_FAULT_OOM) &&
-	    (flags & FAULT_FLAG_USER) && device_coherent_active())
-		return __device_coherent_fault(mm, address, ret);
+	    device_coherent_active())
+		return __device_coherent_fault(mm, address, flags, ret);
 #endif
 	return ret;
 }

@@ -16,6 +16,7 @@ struct mm_struct;
 #define DEVICE_COHERENT_MIGRATE_ALL	BIT(0)
 #define DEVICE_COHERENT_MIGRATE_WHOLE	BIT(1)
 #define DEVICE_COHERENT_MIGRATE_SHARED	BIT(2)
+#define DEVICE_COHERENT_MIGRATE_GO_ON	BIT(3)
 
 /**
  * struct device_coherent_moved - what became of the pages of a range

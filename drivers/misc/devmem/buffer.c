@@ -421,17 +421,20 @@ static int take_scattered(struct devmem_buffer *buf, unsigned int min_order)
 static int take_contig(struct devmem_buffer *buf, unsigned long align)
 {
 	struct page *page;
+	int err;
 
 	buf->pieces = kvmalloc(sizeof(*buf->pieces), GFP_NOTE_ACCOUNT);
 	if (!buf->pieces)
 		return no_memory(buf, DEVMEM_REASON_SYSTEM);
 
-	page = device_coherent_alloc_contig(buf->nid, GFP_KERNEL, buf->nr_pages,
-					    align);
-	if (!page) {
+	err = device_coherent_get_contig(buf->nid, GFP_KERNEL, buf->nr_pages,
+					 align, &page);
+	if (err) {
 		kvfree(buf->pieces);
 		buf->pieces = NULL;
-		return signal_pending(current) ? -EINTR : no_room(buf, false);
+		if (err == -EBUSY)	/* what is in the way doesn't move */
+			return no_memory(buf, DEVMEM_REASON_FRAGMENTED);
+		return err == -ENOMEM ? no_room(buf, false) : err;
 	}
 
 	buf->contig = true;

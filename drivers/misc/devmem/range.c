@@ -115,15 +115,23 @@ static int check_migrate(const struct devmem_migrate *m)
 	return 0;
 }
 
-static unsigned int migrate_flags(unsigned int flags)
+/* Has a call before this one begun? The counts run on. */
+static bool goes_on(const struct devmem_migrate *m)
+{
+	return m->moved || m->there || m->absent;
+}
+
+static unsigned int migrate_flags(const struct devmem_migrate *m)
 {
 	unsigned int how = 0;
 
-	if (flags & DEVMEM_MIGRATE_ALL)
+	if (m->flags & DEVMEM_MIGRATE_ALL)
 		how |= DEVICE_COHERENT_MIGRATE_ALL;
-	if (flags & DEVMEM_MIGRATE_WHOLE)
+	if (m->flags & DEVMEM_MIGRATE_ALL && goes_on(m))
+		how |= DEVICE_COHERENT_MIGRATE_GO_ON;
+	if (m->flags & DEVMEM_MIGRATE_WHOLE)
 		how |= DEVICE_COHERENT_MIGRATE_WHOLE;
-	if (flags & DEVMEM_MIGRATE_SHARED)
+	if (m->flags & DEVMEM_MIGRATE_SHARED)
 		how |= DEVICE_COHERENT_MIGRATE_SHARED;
 
 	return how;
@@ -158,7 +166,7 @@ static int move_range(struct devmem_migrate *m, struct mm_struct *mm,
 	}
 
 	err = device_coherent_migrate_range(mm, &addr, end, m->node, allowed,
-					    migrate_flags(m->flags), &count);
+					    migrate_flags(m), &count);
 	add_moved(m, &count);
 	m->size -= addr - m->addr;
 	m->addr = addr;

@@ -68,13 +68,13 @@ sizes() {
 }
 
 refused() {
-	expect_testmod ENOMEM contig "$NID" 0 1
+	expect_testmod EINVAL contig "$NID" 0 1
 	expect_testmod ENOMEM contig "$NID" $((MANAGED + 1)) 1
 	expect_testmod ENOMEM contig "$NID" $((1 << 52)) 1
 	expect_testmod ENOMEM contig "$NID" 0xffffffffffffffff 4096
 	expect_testmod ENOMEM contig "$NID" 1 $((1 << 40))
-	expect_testmod ENOMEM contig 0 1 1
-	expect_testmod ENOMEM contig 60 1 1
+	expect_testmod ENODEV contig 0 1 1
+	expect_testmod ENODEV contig 60 1 1
 	expect_testmod EINVAL contig "$NID" 1 3
 	expect_all_free
 }
