@@ -625,15 +625,11 @@ TEST_F(call, read_only)
 {
 	const bool changes = changes_something(variant->cmd);
 	union args a = self->good;
-	int writes = self->e.fd;
+	int writes = self->e.fd, err = 0;
 
 	self->e.fd = open(DEV, O_RDONLY);
 	ASSERT_LE(0, self->e.fd);
-	if (changes) {
-		EXPECT_TRUE(refused(&self->e, variant->cmd, &a, -EBADF));
-	} else {
-		EXPECT_EQ(0, run(self->e.fd, variant->cmd, &a));
-	}
+	EXPECT_EQ(changes ? -EBADF : 0, run(self->e.fd, variant->cmd, &a));
 	EXPECT_EQ(0, node_left(self->e.n.d1));
 	EXPECT_TRUE(placed(self->e.p, SIZE, self->e.n.s0, 1));
 
@@ -645,9 +641,9 @@ TEST_F(call, read_only)
 	}
 	a = self->good;
 	a.alloc.flags |= DEVMEM_ALLOC_ASK;
-	if (variant->cmd == DEVMEM_IOC_ALLOC) {
-		EXPECT_EQ(0, devmem_call(self->e.fd, variant->cmd, &a));
-	}
+	if (variant->cmd == DEVMEM_IOC_ALLOC)
+		err = devmem_call(self->e.fd, variant->cmd, &a);
+	EXPECT_EQ(0, err);
 
 	a = self->good;
 	EXPECT_EQ(0, run(writes, variant->cmd, &a));
@@ -999,8 +995,9 @@ TEST_F(dev, filling_node)
 			fill_and_free(fd, d1);
 	}
 	/* Longer on a busy machine, until both have been seen */
-	for (i = 0; (before(soon) && i < 30) ||
-		    (before(end) && (!done || !no_room)); i++) {
+	for (i = 0; before(end); i++) {
+		if (done && no_room && (i >= 30 || !before(soon)))
+			break;
 		err = try_alloc(fd, d1, half, DEVMEM_ALLOC_EXACT |
 				(i % 2 ? DEVMEM_ALLOC_CONTIG : 0), 0);
 		EXPECT_TRUE(!err || err == -ENOMEM);
