@@ -204,8 +204,9 @@ static bool there_is_room(struct zone *zone, unsigned long nr_pages)
 	unsigned long free = zone_page_state(zone, NR_FREE_PAGES), movable = 0;
 	enum lru_list lru;
 
+	/* The zone's counters are exact, the node's are not. */
 	for_each_lru(lru)
-		movable += node_page_state(zone->zone_pgdat, NR_LRU_BASE + lru);
+		movable += zone_page_state(zone, NR_ZONE_LRU_BASE + lru);
 	if (nr_pages > free + movable)
 		return false;
 
