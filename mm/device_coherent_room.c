@@ -220,10 +220,11 @@ static bool split_partly_mapped(int nid, int *busy) { return false; }
 static bool free_lazily_freed(int nid, gfp_t gfp)
 {
 	static unsigned long none_until[MAX_NUMNODES];
-	pg_data_t *pgdat = NODE_DATA(nid);
+	struct zone *zone = &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
 
-	if ((!node_page_state(pgdat, NR_INACTIVE_FILE) &&
-	     !node_page_state(pgdat, NR_ACTIVE_FILE)) ||
+	/* The zone's counters are exact. */
+	if ((!zone_page_state(zone, NR_ZONE_INACTIVE_FILE) &&
+	     !zone_page_state(zone, NR_ZONE_ACTIVE_FILE)) ||
 	    time_before(jiffies, READ_ONCE(none_until[nid])))
 		return false;
 
@@ -240,6 +241,7 @@ static bool free_lazily_freed(int nid, gfp_t gfp)
  */
 static bool drop_from_swap_cache(struct folio *folio)
 {
+	int nid = folio_nid(folio), nr_pages = folio_nr_pages(folio);
 	bool dropped = false;
 
 	if (!folio_isolate_lru(folio)) {
@@ -254,12 +256,16 @@ static bool drop_from_swap_cache(struct folio *folio)
 			dropped = remove_mapping(folio_mapping(folio), folio);
 		folio_unlock(folio);
 	}
-	if (dropped)
-		folio_put(folio);
-	else
+	if (!dropped) {
 		folio_putback_lru(folio);
+		return false;
+	}
 
-	return dropped;
+	folio_put(folio);
+	mod_node_page_state(NODE_DATA(nid), COHERENT_EVICTED, nr_pages);
+	trace_device_coherent_evicted(nid, nr_pages);
+
+	return true;
 }
 
 /*
