@@ -268,7 +268,7 @@ TEST_F_TIMEOUT(given_back, lazily_freed, PATIENCE)
 	ASSERT_LT(free_pages(self->m.dev), 64);
 	ASSERT_GT(lazily_freed(self->m.dev), pages);
 	/* One that its owner writes to again stays. */
-	strcpy(p, "still mine");
+	memcpy(p, "still mine", sizeof("still mine"));
 	after_a_while();
 	EXPECT_EQ(pages, touch(self->m.dev, variant->mode, pages));
 	EXPECT_STREQ("still mine", p);
@@ -397,8 +397,7 @@ TEST_F_TIMEOUT(full, several_at_once, PATIENCE)
 TEST_F_TIMEOUT(full, swap_cache, PATIENCE)
 {
 	char *p = map_bound(SMALL, MPOL_BIND, NODE(self->m.dev));
-	volatile char *v = p;
-	size_t at;
+	size_t at, sum = 0;
 
 	if (swap_on_loop(64))
 		SKIP(return, "no swap on /dev/loop0");
@@ -408,7 +407,8 @@ TEST_F_TIMEOUT(full, swap_cache, PATIENCE)
 	fill_pages(p, SMALL, 3);
 	page_out(p, SMALL);
 	for (at = 0; at < SMALL; at += 8 * PAGE)
-		(void)v[at];
+		sum += p[at];
+	ASSERT_NE(0UL, sum);
 	drain_lists();
 	ASSERT_GT(node_stat(self->m.dev, "nr_swapcached"),
 		  2 * (long)(SMALL / PAGE / 8));
@@ -512,7 +512,7 @@ TEST_F_TIMEOUT(full, atomic_requests, PATIENCE)
 /* -- Nobody's trouble but its own ------------------------------------------ */
 
 /* Microseconds that tasks of the machine have waited for memory */
-static long pressure(void)
+static long stalled_us(void)
 {
 	char line[128];
 	long us = -1;
@@ -558,11 +558,11 @@ TEST_F_TIMEOUT(full, no_pressure, PATIENCE)
 	double until;
 	int i, status;
 
-	if (pressure() < 0)
+	if (stalled_us() < 0)
 		SKIP(return, "no pressure stall information (CONFIG_PSI)");
 	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
 	sleep(1);
-	before = pressure();
+	before = stalled_us();
 	refused = node_stat(self->m.dev, "coherent_refused");
 	until = seconds() + 4;
 	for (i = 0; i < 4; i++) {
@@ -577,7 +577,7 @@ TEST_F_TIMEOUT(full, no_pressure, PATIENCE)
 		EXPECT_EQ(0, status);
 	}
 	EXPECT_GT(node_stat(self->m.dev, "coherent_refused"), refused);
-	EXPECT_EQ(before, pressure());
+	EXPECT_EQ(before, stalled_us());
 }
 
 /* The same of a node that makes room: cold pages leave, and nobody waits. */
@@ -585,18 +585,18 @@ TEST_F_TIMEOUT(full, no_pressure_of_making_room, PATIENCE)
 {
 	long before, slabs, displaced;
 
-	if (pressure() < 0)
+	if (stalled_us() < 0)
 		SKIP(return, "no pressure stall information (CONFIG_PSI)");
 	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
 	ASSERT_EQ(0, write_text(room_file(self->m.dev), "move"));
 	sleep(1);
-	before = pressure();
+	before = stalled_us();
 	slabs = vm_event("slabs_scanned");
 	displaced = node_stat(self->m.dev, "coherent_displaced");
 	EXPECT_EQ((long)(self->m.size / PAGE / 2),
 		  touch(self->m.dev, MPOL_BIND, self->m.size / PAGE / 2));
 	EXPECT_GT(node_stat(self->m.dev, "coherent_displaced"), displaced);
-	EXPECT_EQ(before, pressure());
+	EXPECT_EQ(before, stalled_us());
 	/* The slab of the system is no room on a device. */
 	EXPECT_EQ(slabs, vm_event("slabs_scanned"));
 }

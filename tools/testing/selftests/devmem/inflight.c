@@ -1028,7 +1028,7 @@ TEST_F_TIMEOUT(inflight, contiguous_says_why, PATIENCE)
 	ASSERT_EQ(0, testmod("alloc %d 0 1", self->n.d1));
 	close(first);
 	EXPECT_EQ(-ENOMEM, devmem_alloc(self->fd, self->n.d1,
-				       self->size - MIB, flags, 0));
+					self->size - MIB, flags, 0));
 	EXPECT_EQ(-ENOMEM, devmem_alloc(self->fd, self->n.d1, self->size + MIB,
 					flags, 0));
 	sigaction(SIGALRM, &sa, NULL);
