@@ -617,7 +617,7 @@ static long group_event(const char *name)
 }
 
 /* A child of the group has so many pages on the node until it is told to end. */
-static pid_t start_in_group(int nid, size_t size, int hold)
+static pid_t start_in_group(int nid, size_t size, int *hold)
 {
 	pid_t pid = fork();
 	char c;
@@ -627,8 +627,9 @@ static pid_t start_in_group(int nid, size_t size, int hold)
 
 		cg_write("cgroup.procs", "%d", getpid(), 0);
 		fill_pages(p, size, 7);
+		close(hold[1]);
 		kill(getpid(), SIGSTOP);
-		(void)!read(hold, &c, 1);
+		(void)!read(hold[0], &c, 1);
 		_exit(on_node(p, size, nid) == (long)(size / PAGE) &&
 		      intact(p, size, 7) ? 0 : 1);
 	}
@@ -650,7 +651,7 @@ TEST_F_TIMEOUT(full, protected_group_stays, PATIENCE)
 	mkdir(CG, 0755);
 	ASSERT_EQ(0, cg_write("memory.min", "%dM", (int)(self->m.size / MIB), 0));
 	ASSERT_EQ(0, pipe(hold));
-	pid = start_in_group(self->m.dev, size, hold[0]);
+	pid = start_in_group(self->m.dev, size, hold);
 	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
 	ASSERT_EQ(0, write_text(room_file(self->m.dev), "move"));
 	touch(self->m.dev, MPOL_PREFERRED, self->m.size / PAGE);
@@ -674,7 +675,7 @@ TEST_F_TIMEOUT(full, no_event_for_others, PATIENCE)
 	mkdir(CG, 0755);
 	ASSERT_EQ(0, cg_write("memory.low", "%dM", 64, 0));
 	ASSERT_EQ(0, pipe(hold));
-	pid = start_in_group(0, SMALL, hold[0]);
+	pid = start_in_group(0, SMALL, hold);
 	p = fill_up(self->m.dev, self->m.size);
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, madvise(p, SMALL, MADV_FREE));
