@@ -353,16 +353,15 @@ TEST_F_TIMEOUT(full, batch_of_another_cpu, PATIENCE)
 TEST_F_TIMEOUT(full, several_at_once, PATIENCE)
 {
 	int i, round, status, go[2];
-	char *p = map_huge(HUGE);
 	pid_t pid[4];
 
-	ASSERT_EQ(0, mbind_nodes(p, HUGE, MPOL_BIND, NODE(self->m.dev), 0));
-	ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
-	ASSERT_EQ(0, madvise(p, HUGE, MADV_DONTFORK));
 	for (round = 0; round < 40; round++) {
-		char *rest;
+		char *rest, *p = map_huge(HUGE);
 
-		ASSERT_EQ(0, madvise(p, HUGE, MADV_DONTNEED));
+		ASSERT_EQ(0, mbind_nodes(p, HUGE, MPOL_BIND,
+					 NODE(self->m.dev), 0));
+		ASSERT_EQ(0, madvise(p, HUGE, MADV_HUGEPAGE));
+		ASSERT_EQ(0, madvise(p, HUGE, MADV_DONTFORK));
 		ASSERT_EQ(0, madvise(p, HUGE, MADV_POPULATE_WRITE));
 		ASSERT_EQ((long)(HUGE / PAGE), folio_pages(p));
 		rest = fill_up(self->m.dev, self->m.size);
@@ -390,6 +389,7 @@ TEST_F_TIMEOUT(full, several_at_once, PATIENCE)
 			EXPECT_EQ(0, status);
 		}
 		munmap(rest, self->m.size);
+		munmap(p, HUGE);
 	}
 }
 
