@@ -37,6 +37,7 @@
 #include <linux/notifier.h>
 #include <linux/numa_memblks.h>
 #include <linux/oom.h>
+#include <linux/pagemap.h>
 #include <linux/pagewalk.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
@@ -54,6 +55,7 @@
 
 #include "device_coherent_room.h"
 #include "internal.h"
+#include "swap.h"
 
 #include <trace/events/migrate.h>
 #define CREATE_TRACE_POINTS
@@ -627,12 +629,38 @@ bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
 	return true;
 }
 
+static bool is_cached(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio))
+		return false;
+	folio_put(folio);
+
+	return true;
+}
+
+/* Read from swap already, for somebody who shares it */
+static bool is_in_swap_cache(swp_entry_t entry)
+{
+	struct swap_info_struct *si = get_swap_device(entry);
+	bool cached;
+
+	if (!si)
+		return false;
+	cached = is_cached(swap_address_space(entry), swap_cache_index(entry));
+	put_swap_device(si);
+
+	return cached;
+}
+
 /*
- * Would the access succeed now, or wait? Another thread may have got the page
- * that this one did not; or it moves, and its entry was read before.
+ * Would the access succeed now, or wait, by its entry? Another thread may have
+ * got the page that this one did not; or it moves, and its entry was read before.
+ * What is on swap may be served by a page that others share (@others).
  */
-static bool is_served(struct mm_struct *mm, unsigned long address,
-		      unsigned int flags)
+static bool entry_serves(struct mm_struct *mm, unsigned long address,
+			 unsigned int flags, bool *others)
 {
 	bool served, write = flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE);
 	pmd_t *pmd = mm_find_pmd(mm, address), pmdval;
@@ -658,22 +686,45 @@ static bool is_served(struct mm_struct *mm, unsigned long address,
 		served = pte_present(pte) && (!write || pte_write(pte));
 	pte_unmap_unlock(ptep, ptl);
 
+	if (is_swap_pte(pte) && !non_swap_entry(pte_to_swp_entry(pte))) {
+		*others = true;
+		served = is_in_swap_cache(pte_to_swp_entry(pte));
+	}
+
 	return served;
 }
 
 /*
- * A thread that got the last page may not have mapped it yet. It has a moment to
- * do so; who is alone waits for nobody.
+ * The same, with what others may have got: a page of shared memory is in the
+ * page cache before it is in anybody's page table.
  */
-static bool is_served_soon(struct mm_struct *mm, unsigned long address,
+static bool is_served(struct vm_area_struct *vma, unsigned long address,
+		      unsigned int flags, bool *others)
+{
+	if (vma_is_shmem(vma) && (vma->vm_flags & VM_SHARED)) {
+		*others = true;
+		if (is_cached(vma->vm_file->f_mapping,
+			      linear_page_index(vma, address)))
+			return true;
+	}
+
+	return entry_serves(vma->vm_mm, address, flags, others);
+}
+
+/*
+ * A thread that got the last page may not have mapped it yet, or a process that
+ * shares it. They have a moment to do so; who is alone waits for nobody.
+ */
+static bool is_served_soon(struct vm_area_struct *vma, unsigned long address,
 			   unsigned int flags)
 {
+	bool others = atomic_read(&vma->vm_mm->mm_users) > 1;
 	int tries;
 
 	for (tries = 0; tries < 4; tries++) {
-		if (is_served(mm, address, flags))
+		if (is_served(vma, address, flags, &others))
 			return true;
-		if (atomic_read(&mm->mm_users) == 1)
+		if (!others)
 			break;
 		schedule_timeout_killable(1);
 	}
@@ -682,7 +733,7 @@ static bool is_served_soon(struct mm_struct *mm, unsigned long address,
 }
 
 /* Can a page be had after all, of devices that the task may use? */
-static vm_fault_t full_or_not(struct mm_struct *mm, unsigned long address,
+static vm_fault_t full_or_not(struct vm_area_struct *vma, unsigned long address,
 			      unsigned int flags, struct mempolicy *pol,
 			      pgoff_t ilx, vm_fault_t ret)
 {
@@ -694,7 +745,7 @@ static vm_fault_t full_or_not(struct mm_struct *mm, unsigned long address,
 	if (folio)
 		folio_put(folio);
 	if (!folio && !nodes_empty(devices) &&
-	    !is_served_soon(mm, address, flags))
+	    !is_served_soon(vma, address, flags))
 		return (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
 	if (!task_in_memcg_oom(current))
 		return (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
@@ -730,12 +781,11 @@ vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
 
 	pol = get_vma_policy(vma, address, 0, &ilx);
 	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
-		bool user = flags & FAULT_FLAG_USER;
+		bool user = flags & FAULT_FLAG_USER, others;
 
-		if (user && !is_served(mm, address, flags))
-			ret = full_or_not(mm, address, flags, pol, ilx,
-					  ret);
-		else if (user || is_served_soon(mm, address, flags))
+		if (user && !is_served(vma, address, flags, &others))
+			ret = full_or_not(vma, address, flags, pol, ilx, ret);
+		else if (user || is_served_soon(vma, address, flags))
 			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
 	}
 	mpol_cond_put(pol);

@@ -132,7 +132,7 @@ static unsigned long next_obstacle(const struct zone *zone, unsigned long pfn,
  * @nr_pages: its length
  * @align: of the number of its first page
  * @gfp: how to ask for it, and for other places for those who are there
- * @attempts: so many may still fail that displaced somebody
+ * @attempts: so many may still fail that may have displaced somebody
  * @page: the first page, when it is found
  */
 struct wanted {
@@ -144,16 +144,15 @@ struct wanted {
 	struct page *page;
 };
 
-static int take_range(struct wanted *w, unsigned long start, unsigned long end)
+static int take_range(struct wanted *w, unsigned long start, unsigned long end,
+		      enum obtain how)
 {
-	pg_data_t *pgdat = w->zone->zone_pgdat;
-	unsigned long before = node_page_state(pgdat, COHERENT_DISPLACED);
 	int err;
 
 	err = alloc_contig_range(start, end, MIGRATE_MOVABLE, w->gfp);
 	if (!err)
 		w->page = pfn_to_page(start);
-	else if (node_page_state(pgdat, COHERENT_DISPLACED) != before)
+	else if (how == OBTAIN_MOVING)
 		w->attempts--;
 
 	return err;
@@ -174,13 +173,16 @@ static int take_run(struct wanted *w, enum obtain how)
 		unsigned long end = start + w->nr_pages;
 		unsigned long obstacle = next_obstacle(w->zone, start, end, how);
 
-		if (signal_pending(current))
+		/* A timer must not keep it from ever getting anywhere. */
+		if (fatal_signal_pending(current))
 			return -EINTR;
 		err = -EBUSY;
 		if (obstacle == end) {
-			err = take_range(w, start, end);
+			err = take_range(w, start, end, how);
 			if (err != -EBUSY || !w->attempts)
 				return err;
+			if (signal_pending(current))
+				return -EINTR;
 			obstacle = next_obstacle(w->zone, start, end,
 						 OBTAIN_FREE);
 		}

@@ -920,7 +920,10 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 		add_moved(count, &now);
 		if (!err && flags & DEVICE_COHERENT_MIGRATE_ALL)
 			err = stayed(&now);
-		if (!err && signal_pending(current) && *addr < end)
+		/* After lists were drained go on, or it is done over and over. */
+		if (!err && *addr < end &&
+		    (rw.drain ? fatal_signal_pending(current) :
+				signal_pending(current)))
 			err = -EINTR;
 	}
 	stop_moving(&rw);

@@ -431,6 +431,47 @@ TEST_F_TIMEOUT(full, last_page, PATIENCE)
 	EXPECT_EQ(-1, touch(self->m.dev, MPOL_BIND, 1));
 }
 
+/*
+ * The last page is for memory that two processes share: who doesn't get it finds
+ * it in the page cache, and isn't killed.
+ */
+TEST_F_TIMEOUT(full, last_page_is_shared, PATIENCE)
+{
+	int i, round, status, go[2], fd = memfd_create("devmem", 0);
+	pid_t pid[2];
+	char *p;
+
+	ASSERT_EQ(0, ftruncate(fd, PAGE));
+	p = map_pages(PAGE, MAP_SHARED, fd);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mbind_nodes(p, PAGE, MPOL_BIND, NODE(self->m.dev), 0));
+	*p = 1;
+	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
+	for (round = 0; round < 100; round++) {
+		ASSERT_EQ(0, madvise(p, PAGE, MADV_REMOVE));
+		ASSERT_EQ(0, pipe(go));
+		for (i = 0; i < 2; i++) {
+			pid[i] = fork();
+			if (!pid[i]) {
+				char c;
+
+				run_on(i);
+				close(go[1]);
+				(void)!read(go[0], &c, 1);
+				p[i] = 1;
+				_exit(0);
+			}
+		}
+		close(go[0]);
+		close(go[1]);
+		for (i = 0; i < 2; i++) {
+			waitpid(pid[i], &status, 0);
+			EXPECT_EQ(0, status);
+		}
+	}
+	close(fd);
+}
+
 /* Pages of the zone in blocks that only atomic requests may have */
 static long high_atomic_blocks(int nid)
 {
