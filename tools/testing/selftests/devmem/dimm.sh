@@ -54,9 +54,16 @@ managed_is() {
 }
 
 # INDEX PAGES: a module, and how much the node then has
+# The host refuses a module that it has not seen go yet: then ask again.
 plug() {
-	echo "plug $1 $NID" >$HOST
-	wait_for "module $1" managed_is "$2"
+	local tries
+
+	for tries in {1..600}; do
+		((tries % 50 != 1)) || echo "plug $1 $NID" >$HOST
+		managed_is "$2" && return
+		sleep 0.1
+	done
+	fail "module $1: not within 60 s"
 }
 
 unplug() {

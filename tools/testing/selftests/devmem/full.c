@@ -651,12 +651,6 @@ TEST_F_TIMEOUT(full, move_without_swappiness, PATIENCE)
 		  touch(self->m.dev, MPOL_BIND, self->m.size / PAGE / 2));
 }
 
-/* The number of a line of the group's memory.events */
-static long group_event(const char *name)
-{
-	return number_in(CG "/memory.events", name);
-}
-
 /* A child of the group has so many pages on the node until it is told to end. */
 static pid_t start_in_group(int nid, size_t size, int *hold)
 {
@@ -696,35 +690,6 @@ TEST_F_TIMEOUT(full, protected_group_stays, PATIENCE)
 	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
 	ASSERT_EQ(0, write_text(room_file(self->m.dev), "move"));
 	touch(self->m.dev, MPOL_PREFERRED, self->m.size / PAGE);
-	kill(pid, SIGCONT);
-	close(hold[1]);
-	waitpid(pid, &status, 0);
-	EXPECT_EQ(0, status);
-}
-
-/* Whose memory isn't on the device hears nothing of its being full. */
-TEST_F_TIMEOUT(full, no_event_for_others, PATIENCE)
-{
-	int status, hold[2];
-	long before;
-	char *p;
-	pid_t pid;
-
-	if (!cg_enter("memory"))
-		SKIP(return, "no memory cgroups");
-	cg_leave();
-	mkdir(CG, 0755);
-	ASSERT_EQ(0, cg_write("memory.low", "%dM", 64, 0));
-	ASSERT_EQ(0, pipe(hold));
-	pid = start_in_group(0, SMALL, hold);
-	p = fill_up(self->m.dev, self->m.size);
-	ASSERT_NE(NULL, p);
-	ASSERT_EQ(0, madvise(p, SMALL, MADV_FREE));
-	drain_lists();
-	before = group_event("low");
-	EXPECT_EQ((long)(SMALL / PAGE / 2),
-		  touch(self->m.dev, MPOL_BIND, SMALL / PAGE / 2));
-	EXPECT_EQ(before, group_event("low"));
 	kill(pid, SIGCONT);
 	close(hold[1]);
 	waitpid(pid, &status, 0);
