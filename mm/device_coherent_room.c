@@ -531,11 +531,12 @@ static void refused(struct zone *zone, gfp_t gfp, unsigned int order)
 
 /**
  * device_coherent_alloc_slow - a flagged request that found no free page
- * @gfp: its mask. Without __GFP_DIRECT_RECLAIM it only looks once more, without
- *	 regard to cpusets, as atomic requests do. __GFP_NORETRY says that the
- *	 caller has somewhere else to go: then nothing is tried that makes it
- *	 wait for others, and for a while after the node was found full nothing
- *	 at all. __GFP_NOFAIL is refused with a warning: a device can be full.
+ * @gfp: its mask. Without __GFP_DIRECT_RECLAIM it only looks once more; if it
+ *	 is atomic (__GFP_HIGH), without regard to cpusets. __GFP_NORETRY says
+ *	 that the caller has somewhere else to go: then nothing is tried that
+ *	 makes it wait for others, and for a while after the node was found full
+ *	 nothing at all. __GFP_NOFAIL is refused with a warning: a device can be
+ *	 full.
  * @order: its order
  * @ac: what the allocator knows of it
  *
