@@ -367,23 +367,26 @@ static struct page *collect_thoroughly(struct device_coherent_request *req)
  * Two that collect on one node would keep each other from it: neither can split
  * what the other one holds. One after the other, then; who is the second may
  * find that the first has made enough free. Who has somewhere else to go doesn't
- * wait.
+ * wait, and doesn't know then whether the node is full.
+ *
+ * Return: did it collect?
  */
-static struct page *collect_alone(struct device_coherent_request *req,
-				  bool thorough)
+static bool collect_alone(struct device_coherent_request *req, bool thorough,
+			  struct page **page)
 {
 	struct mutex *lock = &collecting[zone_to_nid(req->zone)];
-	struct page *page;
 	int busy = 0;
 
-	if (thorough ? mutex_lock_killable(lock) : !mutex_trylock(lock))
-		return look(req);
-	page = collect(req, &busy);
-	if (!page && thorough)
-		page = collect_thoroughly(req);
+	if (thorough ? mutex_lock_killable(lock) : !mutex_trylock(lock)) {
+		*page = look(req);
+		return false;
+	}
+	*page = collect(req, &busy);
+	if (!*page && thorough)
+		*page = collect_thoroughly(req);
 	mutex_unlock(lock);
 
-	return page;
+	return true;
 }
 
 /* -- Making room ----------------------------------------------------------- */
@@ -499,13 +502,15 @@ static struct page *find_page(struct device_coherent_request *req)
 	bool elsewhere = req->gfp & __GFP_NORETRY;
 	int nid = zone_to_nid(req->zone);
 	struct page *page;
+	bool collected;
 
 	if (elsewhere && found_full(nid, req->order))
 		return NULL;
 
-	page = collect_alone(req, !elsewhere &&
-			     (!req->order || req->gfp & __GFP_RETRY_MAYFAIL));
-	if (!page && req->order) {
+	collected = collect_alone(req, !elsewhere &&
+				  (!req->order ||
+				   req->gfp & __GFP_RETRY_MAYFAIL), &page);
+	if (!page && req->order && collected) {
 		page = device_coherent_compact(req->gfp, req->order, req->ac,
 					       COMPACT_PRIO_ASYNC);
 		if (!page && !elsewhere)
@@ -515,7 +520,7 @@ static struct page *find_page(struct device_coherent_request *req)
 	}
 	if (!page && device_coherent_makes_room(nid))
 		page = make_room_for(req);
-	if (!page)
+	if (!page && collected)
 		note_full(nid, req->order);
 
 	return page;
