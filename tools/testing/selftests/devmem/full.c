@@ -349,14 +349,43 @@ TEST_F_TIMEOUT(full, batch_of_another_cpu, PATIENCE)
 	}
 }
 
+/*
+ * So many processes, on two CPUs, each write a byte of their own at the same
+ * moment, the next @step bytes behind. Return: how many failed
+ */
+static int write_at_once(int nr, char *p, size_t step)
+{
+	int i, status, go[2], failed = 0;
+	pid_t pid[4];
+	char c;
+
+	if (nr > (int)ARRAY_SIZE(pid) || pipe(go))
+		return -1;
+	for (i = 0; i < nr; i++) {
+		pid[i] = fork();
+		if (!pid[i]) {
+			run_on(i % 2);
+			close(go[1]);
+			(void)!read(go[0], &c, 1);
+			p[i * (step + 1)] = 1;
+			_exit(0);
+		}
+	}
+	close(go[0]);
+	close(go[1]);
+	for (i = 0; i < nr; i++)
+		failed += waitpid(pid[i], &status, 0) != pid[i] || status;
+
+	return failed;
+}
+
 /* Several who ask at the same moment don't keep what is free from each other. */
 TEST_F_TIMEOUT(full, several_at_once, PATIENCE)
 {
-	int i, round, status, go[2];
-	pid_t pid[4];
+	int round;
 
 	for (round = 0; round < 40; round++) {
-		char *rest, *p = map_huge(HUGE);
+		char *rest, *q, *p = map_huge(HUGE);
 
 		ASSERT_EQ(0, mbind_nodes(p, HUGE, MPOL_BIND,
 					 NODE(self->m.dev), 0));
@@ -364,30 +393,13 @@ TEST_F_TIMEOUT(full, several_at_once, PATIENCE)
 		ASSERT_EQ(0, madvise(p, HUGE, MADV_DONTFORK));
 		ASSERT_EQ(0, madvise(p, HUGE, MADV_POPULATE_WRITE));
 		ASSERT_EQ((long)(HUGE / PAGE), folio_pages(p));
+		q = map_bound(4 * PAGE, MPOL_BIND, NODE(self->m.dev));
+		ASSERT_NE(NULL, q);
 		rest = fill_up(self->m.dev, self->m.size);
 		ASSERT_NE(NULL, rest);
 		ASSERT_EQ(0, madvise(p + PAGE, HUGE - PAGE, MADV_DONTNEED));
-		ASSERT_EQ(0, pipe(go));
-		for (i = 0; i < 4; i++) {
-			pid[i] = fork();
-			if (!pid[i]) {
-				char *q = map_bound(PAGE, MPOL_BIND,
-						    NODE(self->m.dev));
-				char c;
-
-				run_on(i % 2);
-				close(go[1]);
-				(void)!read(go[0], &c, 1);
-				*q = 1;
-				_exit(0);
-			}
-		}
-		close(go[0]);
-		close(go[1]);
-		for (i = 0; i < 4; i++) {
-			waitpid(pid[i], &status, 0);
-			EXPECT_EQ(0, status);
-		}
+		EXPECT_EQ(0, write_at_once(4, q, PAGE));
+		munmap(q, 4 * PAGE);
 		munmap(rest, self->m.size);
 		munmap(p, HUGE);
 	}
@@ -437,8 +449,7 @@ TEST_F_TIMEOUT(full, last_page, PATIENCE)
  */
 TEST_F_TIMEOUT(full, last_page_is_shared, PATIENCE)
 {
-	int i, round, status, go[2], fd = memfd_create("devmem", 0);
-	pid_t pid[2];
+	int round, fd = memfd_create("devmem", 0);
 	char *p;
 
 	ASSERT_EQ(0, ftruncate(fd, PAGE));
@@ -449,25 +460,7 @@ TEST_F_TIMEOUT(full, last_page_is_shared, PATIENCE)
 	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
 	for (round = 0; round < 100; round++) {
 		ASSERT_EQ(0, madvise(p, PAGE, MADV_REMOVE));
-		ASSERT_EQ(0, pipe(go));
-		for (i = 0; i < 2; i++) {
-			pid[i] = fork();
-			if (!pid[i]) {
-				char c;
-
-				run_on(i);
-				close(go[1]);
-				(void)!read(go[0], &c, 1);
-				p[i] = 1;
-				_exit(0);
-			}
-		}
-		close(go[0]);
-		close(go[1]);
-		for (i = 0; i < 2; i++) {
-			waitpid(pid[i], &status, 0);
-			EXPECT_EQ(0, status);
-		}
+		EXPECT_EQ(0, write_at_once(2, p, 0));
 	}
 	close(fd);
 }
