@@ -943,8 +943,13 @@ static int lists_notify(struct notifier_block *nb, unsigned long action,
 			void *data)
 {
 	const struct memory_notify *arg = data;
-	int nid = pfn_to_nid(arg->start_pfn);
+	int nid;
 
+	/* No page structures yet, or no longer */
+	if (action == MEM_PREPARE_ONLINE || action == MEM_FINISH_OFFLINE)
+		return NOTIFY_OK;
+
+	nid = pfn_to_nid(arg->start_pfn);
 	switch (action) {
 	case MEM_GOING_OFFLINE:
 		node_set(nid, no_lists);
