@@ -509,12 +509,35 @@ static bool ends_when_killed(pid_t pid, int seconds)
 	return false;
 }
 
+/* -- Reserves ------------------------------------------------------------------ */
+
+/* Of less than that, the allocator reserves nothing: a block is more than 1 %. */
+#define RESERVES_FROM	(100 * HUGE)
+
+FIXTURE(reserve)
+{
+	struct machine m;
+};
+
+FIXTURE_SETUP(reserve)
+{
+	if (!set_up(&self->m))
+		SKIP(return, "needs root and a device node");
+	if ((size_t)node_bytes(self->m.dev) < RESERVES_FROM)
+		SKIP(return, "needs a device node of 200 MB");
+}
+
+FIXTURE_TEARDOWN(reserve)
+{
+	put_back(&self->m);
+}
+
 /*
  * Atomic requests of a driver in the context of a task whose cpuset hasn't the
  * node, for more than a page, make the allocator reserve a block of the zone for
  * such requests.
  */
-TEST_F_TIMEOUT(full, atomic_requests, PATIENCE)
+TEST_F_TIMEOUT(reserve, atomic_requests, PATIENCE)
 {
 	char *p;
 	pid_t pid;
