@@ -479,6 +479,24 @@ static void get_targets(struct device_coherent_mover *mover)
 	} while (nr > had);
 }
 
+/* Pages that went from one node to one other, not counted yet */
+struct moved {
+	int from;
+	int to;
+	long nr_pages;
+};
+
+static void count_moved(struct moved *moved, int from, int to)
+{
+	if (moved->from != from || moved->to != to) {
+		if (moved->nr_pages)
+			device_coherent_moved(moved->from, moved->to,
+					      moved->nr_pages, MR_SYSCALL);
+		*moved = (struct moved){ .from = from, .to = to };
+	}
+	moved->nr_pages++;
+}
+
 static struct folio *move_page(struct folio *src, struct page *target)
 {
 	struct folio *dst = page_folio(target);
@@ -502,6 +520,7 @@ out_put:
 
 static void move_all(struct device_coherent_mover *mover)
 {
+	struct moved moved = { .from = NUMA_NO_NODE };
 	unsigned int i;
 
 	for (i = 0; i < mover->nr; i++) {
@@ -509,8 +528,13 @@ static void move_all(struct device_coherent_mover *mover)
 
 		if (mover->targets[i])
 			m->dst = move_page(m->src, mover->targets[i]);
+		/* Once it is mapped, the new page may go at any moment. */
+		if (m->dst)
+			count_moved(&moved, folio_nid(m->src),
+				    folio_nid(m->dst));
 		cond_resched();
 	}
+	count_moved(&moved, NUMA_NO_NODE, NUMA_NO_NODE);
 }
 
 /*
@@ -597,6 +621,9 @@ static void fill_pte(struct moving *m, struct vm_area_struct *vma, pte_t *ptep)
 	trace_remove_migration_pte(m->addr, pte_val(pte), 0);
 	/* No need to invalidate - it was non-present before */
 	update_mmu_cache(vma, m->addr, ptep);
+	/* Who unmaps it frees it, as soon as the page table is unlocked. */
+	if (m->dst)
+		folio_unlock(new);
 	m->filled = true;
 }
 
@@ -652,30 +679,13 @@ static void fill_entries(struct device_coherent_mover *mover)
 	}
 }
 
-/* Pages that went from one node to one other, not counted yet */
-struct moved {
-	int from;
-	int to;
-	long nr_pages;
-};
-
-static void count_moved(struct moved *moved, int from, int to)
-{
-	if (moved->from != from || moved->to != to) {
-		if (moved->nr_pages)
-			device_coherent_moved(moved->from, moved->to,
-					      moved->nr_pages, MR_SYSCALL);
-		*moved = (struct moved){ .from = from, .to = to };
-	}
-	moved->nr_pages++;
-}
-
 /* A page has moved: who waits for it wakes up, and the old one is free. */
 static void finish_page(struct moving *m, struct folio_batch *old)
 {
-	folio_unlock(m->dst);
-	if (!m->filled)
+	if (!m->filled) {
+		folio_unlock(m->dst);
 		folio_put(m->dst);
+	}
 	folio_unlock(m->src);
 	if (!folio_batch_add(old, m->src))
 		folios_put(old);
@@ -686,7 +696,6 @@ static unsigned int finish(struct device_coherent_mover *mover,
 			   struct list_head *failed)
 {
 	struct count isolated = { .nid = NUMA_NO_NODE };
-	struct moved moved = { .from = NUMA_NO_NODE };
 	unsigned int i, nr = 0;
 	struct folio_batch old;
 
@@ -695,10 +704,7 @@ static unsigned int finish(struct device_coherent_mover *mover,
 		struct moving *m = &mover->pages[i];
 
 		if (m->dst) {
-			int nid = folio_nid(m->src);
-
-			count_moved(&moved, nid, folio_nid(m->dst));
-			count_isolated(&isolated, nid, -1);
+			count_isolated(&isolated, folio_nid(m->src), -1);
 			finish_page(m, &old);
 			nr++;
 		} else {
@@ -707,7 +713,6 @@ static unsigned int finish(struct device_coherent_mover *mover,
 		}
 	}
 	folios_put(&old);
-	count_moved(&moved, NUMA_NO_NODE, NUMA_NO_NODE);
 	count_isolated(&isolated, NUMA_NO_NODE, 0);
 
 	return nr;

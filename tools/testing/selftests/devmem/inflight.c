@@ -412,6 +412,67 @@ TEST_F_TIMEOUT(inflight, mremap_finds_all, PATIENCE)
 	munmap(m.other, SIZE);
 }
 
+/* Gives pages back and takes others, again and again. */
+static void *zap_on(void *arg)
+{
+	struct meddler *m = arg;
+
+	while (!atomic_load(m->stop)) {
+		for (long i = 0; i < PAGES; i++) {
+			m->wrong += madvise(m->p + i * PAGE, PAGE,
+					    MADV_DONTNEED) || m->p[i * PAGE];
+			m->p[i * PAGE] = 1;
+		}
+		m->rounds++;
+	}
+
+	return NULL;
+}
+
+/* Pages that are locked now. Return: -1 if nobody knows */
+static long locked_pages(void)
+{
+	FILE *f = fopen("/proc/kpageflags", "r");
+	uint64_t flags[512];
+	long nr = 0;
+	size_t got;
+
+	if (!f)
+		return -1;
+	while ((got = fread(flags, sizeof(*flags), ARRAY_SIZE(flags), f)))
+		for (size_t i = 0; i < got; i++)
+			nr += !!(flags[i] & BIT(KPF_LOCKED));
+	fclose(f);
+
+	return nr;
+}
+
+/*
+ * Who unmaps a page that has just been mapped at its new place frees it: nobody
+ * may touch it from then on, be it to unlock it.
+ */
+TEST_F_TIMEOUT(inflight, a_zapped_page_is_left_alone, PATIENCE)
+{
+	atomic_bool stop = false;
+	struct meddler m = { .stop = &stop };
+	int tries;
+
+	m.p = map_anon(SIZE);
+	ASSERT_NE(NULL, m.p);
+	fill_pages(m.p, SIZE, 1);
+	ASSERT_EQ(0, pthread_create(&m.thread, NULL, zap_on, &m));
+	EXPECT_LT(PAGES, move_meanwhile(self->fd, &self->n, m.p, 300));
+	atomic_store(&stop, true);
+	pthread_join(m.thread, NULL);
+	EXPECT_EQ(0, m.wrong);
+	EXPECT_LT(0, m.rounds);
+	munmap(m.p, SIZE);
+	/* Who has locked one for a reason lets go. */
+	for (tries = 0; tries < 50 && locked_pages() > 0; tries++)
+		usleep(100000);
+	EXPECT_EQ(0, locked_pages());
+}
+
 static char *make_range(void)
 {
 	return map_anon(16 * MIB);
