@@ -252,6 +252,7 @@ static bool drop_from_swap_cache(struct folio *folio)
 	folio_put(folio);
 	if (folio_trylock(folio)) {
 		if (folio_test_swapcache(folio) && !folio_mapped(folio) &&
+		    !folio_test_unevictable(folio) &&
 		    !folio_test_dirty(folio) && !folio_test_writeback(folio))
 			dropped = remove_mapping(folio_mapping(folio), folio);
 		folio_unlock(folio);
@@ -261,6 +262,8 @@ static bool drop_from_swap_cache(struct folio *folio)
 		return false;
 	}
 
+	/* Who frees a page that is on no list finds it so. */
+	folio_clear_active(folio);
 	folio_put(folio);
 	mod_node_page_state(NODE_DATA(nid), COHERENT_EVICTED, nr_pages);
 	trace_device_coherent_evicted(nid, nr_pages);
