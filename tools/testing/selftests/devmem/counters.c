@@ -225,7 +225,7 @@ TEST_F(levels, min_free_kbytes)
 	const char *path = "/proc/sys/vm/min_free_kbytes";
 	long was = read_number(path), kb;
 	struct node_pages pages;
-	char text[16];
+	char text[32];
 	int status;
 	pid_t pid;
 
