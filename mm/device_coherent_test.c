@@ -423,6 +423,35 @@ static int add_by_bounce(struct dma_buf *dmabuf, struct sg_table *table,
 	return nr == dmabuf->size >> PAGE_SHIFT ? 0 : -EDOM;
 }
 
+/*
+ * The same by the device, and then the CPU writes the first byte and no other.
+ * What it has isn't changed by somebody who reads.
+ */
+static int write_behind_device(struct dma_buf *dmabuf, struct sg_table *table,
+			       u64 number)
+{
+	struct iosys_map map;
+	int rc;
+
+	rc = dma_buf_vmap_unlocked(dmabuf, &map);
+	if (rc)
+		return rc;
+	rc = dma_buf_begin_cpu_access(dmabuf, DMA_FROM_DEVICE);
+	if (!rc)
+		rc = add_by_bounce(dmabuf, table, number);
+	if (!rc)
+		rc = dma_buf_end_cpu_access(dmabuf, DMA_FROM_DEVICE);
+	if (!rc)
+		rc = dma_buf_begin_cpu_access(dmabuf, DMA_TO_DEVICE);
+	if (!rc) {
+		*(u8 *)map.vaddr += 1;
+		rc = dma_buf_end_cpu_access(dmabuf, DMA_TO_DEVICE);
+	}
+	dma_buf_vunmap_unlocked(dmabuf, &map);
+
+	return rc;
+}
+
 #ifdef CONFIG_MEMORY_FAILURE
 /* The hardware breaks a page of the buffer */
 static int break_page(struct dma_buf *dmabuf, struct sg_table *table,
@@ -577,6 +606,12 @@ static int cmd_bounce(u64 *arg, int nr)
 	return import_buffer(arg[0], add_by_bounce, arg[1]);
 }
 
+/* FD NUMBER: likewise, and 1 more to the first by a CPU that only writes */
+static int cmd_write_behind(u64 *arg, int nr)
+{
+	return import_buffer(arg[0], write_behind_device, arg[1]);
+}
+
 /* FD INDEX: one of its pages breaks */
 static int cmd_break(u64 *arg, int nr)
 {
@@ -598,6 +633,11 @@ static int cmd_twice(u64 *arg, int nr)
 MODULE_IMPORT_NS(DMA_BUF);
 #else
 static int cmd_bounce(u64 *arg, int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static int cmd_write_behind(u64 *arg, int nr)
 {
 	return -EOPNOTSUPP;
 }
@@ -646,6 +686,7 @@ static const struct command {
 	{ "exec",	2, cmd_exec },
 	{ "import",	2, cmd_import },
 	{ "bounce",	2, cmd_bounce },
+	{ "write_behind", 2, cmd_write_behind },
 	{ "break",	2, cmd_break },
 	{ "broken",	2, cmd_broken },
 	{ "twice",	2, cmd_twice },

@@ -105,6 +105,7 @@ struct devmem_attachment {
 struct devmem_mapping {
 	struct list_head list;
 	struct sg_table table;
+	enum dma_data_direction dir;
 };
 
 /* Pages of each node that are in buffers */
@@ -678,7 +679,7 @@ static int next_nearest(int from, nodemask_t *left)
 static int fill_buffer(struct devmem_buffer *buf, const struct devmem_alloc *how)
 {
 	nodemask_t left = cpuset_mems_allowed(current);
-	int err, nid, from = how->node;
+	int err, ret, nid, from = how->node;
 
 	nodes_and(left, left, node_states[N_DEVICE_COHERENT]);
 	if (from == DEVMEM_NODE_NEAREST)
@@ -692,8 +693,11 @@ static int fill_buffer(struct devmem_buffer *buf, const struct devmem_alloc *how
 
 	err = nodes_empty(node_states[N_DEVICE_COHERENT]) ? -ENODEV : -EACCES;
 	while ((nid = next_nearest(from, &left)) != NUMA_NO_NODE) {
-		err = fill_from(buf, nid, how);
-		if (err != -ENOMEM)
+		ret = fill_from(buf, nid, how);
+		/* One that has just gone is none; others may have memory. */
+		if (ret != -ENODEV || err != -ENOMEM)
+			err = ret;
+		if (ret != -ENOMEM && ret != -ENODEV)
 			break;
 	}
 
@@ -743,6 +747,20 @@ static vm_fault_t buffer_fault(struct vm_fault *vmf)
 }
 
 #ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+/* What is broken isn't mapped, and of a huge page by no huge mapping either. */
+static bool has_broken_page(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long end = pfn + nr_pages;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		return false;
+	for (; pfn < end; pfn++)
+		if (PageHWPoison(pfn_to_page(pfn)))
+			return true;
+
+	return false;
+}
+
 /* Where the mapping and the memory are aligned, and one piece throughout */
 static vm_fault_t buffer_huge_fault(struct vm_fault *vmf, unsigned int order)
 {
@@ -763,7 +781,7 @@ static vm_fault_t buffer_huge_fault(struct vm_fault *vmf, unsigned int order)
 		return VM_FAULT_FALLBACK;
 
 	pfn = page_to_pfn(piece->page) + (first - piece->first);
-	if (!IS_ALIGNED(pfn, PMD_PAGES))
+	if (!IS_ALIGNED(pfn, PMD_PAGES) || has_broken_page(pfn, PMD_PAGES))
 		return VM_FAULT_FALLBACK;
 
 	return vmf_insert_pfn_pmd(vmf, pfn_to_pfn_t(pfn),
@@ -910,6 +928,7 @@ static struct sg_table *buffer_map(struct dma_buf_attachment *at,
 	if (err)
 		goto out_table;
 
+	m->dir = dir;
 	mutex_lock(&buf->lock);
 	list_add(&m->list, &a->mappings);
 	mutex_unlock(&buf->lock);
@@ -940,19 +959,36 @@ static void buffer_unmap(struct dma_buf_attachment *at, struct sg_table *table,
 	kfree(m);
 }
 
-/* The memory is coherent, but a device may see it through bounce buffers. */
-static int buffer_begin_access(struct dma_buf *dmabuf,
-			       enum dma_data_direction dir)
+/*
+ * The memory is coherent, but a device may see it through bounce buffers. A
+ * mapping for one direction knows no other.
+ */
+static void sync_mappings(struct devmem_buffer *buf,
+			  enum dma_data_direction dir,
+			  void (*sync)(struct device *dev,
+				       struct sg_table *table,
+				       enum dma_data_direction dir))
 {
-	struct devmem_buffer *buf = dmabuf->priv;
 	struct devmem_attachment *a;
 	struct devmem_mapping *m;
 
 	mutex_lock(&buf->lock);
 	list_for_each_entry(a, &buf->attachments, list)
 		list_for_each_entry(m, &a->mappings, list)
-			dma_sync_sgtable_for_cpu(a->dev, &m->table, dir);
+			sync(a->dev, &m->table,
+			     m->dir == DMA_BIDIRECTIONAL ? dir : m->dir);
 	mutex_unlock(&buf->lock);
+}
+
+static int buffer_begin_access(struct dma_buf *dmabuf,
+			       enum dma_data_direction dir)
+{
+	/*
+	 * Whoever only writes, too, finds what the device has written: what he
+	 * leaves alone goes back over it.
+	 */
+	sync_mappings(dmabuf->priv, DMA_BIDIRECTIONAL,
+		      dma_sync_sgtable_for_cpu);
 
 	return 0;
 }
@@ -960,15 +996,7 @@ static int buffer_begin_access(struct dma_buf *dmabuf,
 static int buffer_end_access(struct dma_buf *dmabuf,
 			     enum dma_data_direction dir)
 {
-	struct devmem_buffer *buf = dmabuf->priv;
-	struct devmem_attachment *a;
-	struct devmem_mapping *m;
-
-	mutex_lock(&buf->lock);
-	list_for_each_entry(a, &buf->attachments, list)
-		list_for_each_entry(m, &a->mappings, list)
-			dma_sync_sgtable_for_device(a->dev, &m->table, dir);
-	mutex_unlock(&buf->lock);
+	sync_mappings(dmabuf->priv, dir, dma_sync_sgtable_for_device);
 
 	return 0;
 }
@@ -1034,7 +1062,8 @@ static void buffer_show_fdinfo(struct dma_buf *dmabuf, struct seq_file *m)
 	seq_printf(m, "devmem-node:\t%d\n", buf->nid);
 	seq_printf(m, "devmem-contiguous:\t%d\n", buf->contig);
 	seq_printf(m, "devmem-pieces:\t%lu\n", buf->nr_pieces);
-	seq_printf(m, "devmem-charged:\t%s\n", path ?: "none");
+	if (path || !buf->objcg)
+		seq_printf(m, "devmem-charged:\t%s\n", path ?: "none");
 	kfree(path);
 }
 

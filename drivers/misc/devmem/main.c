@@ -197,7 +197,7 @@ static long ioctl_alloc(struct file *file, unsigned int cmd, void __user *uarg)
 {
 	struct devmem_alloc alloc;
 	struct dma_buf *dmabuf;
-	int err;
+	int fd, err;
 
 	err = get_arg(&alloc, sizeof(alloc), SIZE_VER0(struct devmem_alloc, fd),
 		      cmd, uarg);
@@ -210,29 +210,31 @@ static long ioctl_alloc(struct file *file, unsigned int cmd, void __user *uarg)
 	if (!may_change(file))
 		return -EBADF;
 
-	dmabuf = devmem_buffer(&alloc);
-	if (IS_ERR(dmabuf))
-		return put_reason(&alloc, PTR_ERR(dmabuf), cmd, uarg);
+	/* First: nobody gives way for who can't have one (invariant 4). */
+	fd = get_unused_fd_flags(alloc.fd_flags & O_CLOEXEC);
+	if (fd < 0)
+		return fd;
 
-	alloc.fd = get_unused_fd_flags(alloc.fd_flags & O_CLOEXEC);
-	if (alloc.fd < 0) {
-		err = alloc.fd;
-		goto out_buffer;
+	dmabuf = devmem_buffer(&alloc);
+	if (IS_ERR(dmabuf)) {
+		err = put_reason(&alloc, PTR_ERR(dmabuf), cmd, uarg);
+		goto out_fd;
 	}
 
+	alloc.fd = fd;
 	err = put_arg(&alloc, sizeof(alloc), cmd, uarg);
 	if (err)
-		goto out_fd;
+		goto out_buffer;
 
 	/* From here on user space can close it. */
-	fd_install(alloc.fd, dmabuf->file);
+	fd_install(fd, dmabuf->file);
 
 	return 0;
 
-out_fd:
-	put_unused_fd(alloc.fd);
 out_buffer:
 	dma_buf_put(dmabuf);
+out_fd:
+	put_unused_fd(fd);
 
 	return err;
 }
@@ -389,10 +391,12 @@ static int check_watch(const struct devmem_watch *w)
 	struct zone *zone;
 	u64 size;
 
-	if (w->flags || w->pad || w->eventfd < -1)
+	if (w->flags || w->pad)
 		return -EINVAL;
 	if (!w->free)
 		return 0;
+	if (w->eventfd < -1)
+		return -EINVAL;
 
 	zone = device_coherent_hotplug_zone(w->node);
 	if (!zone || !zone_managed_pages(zone))

@@ -214,8 +214,8 @@ struct devmem_verify {
  * @node: the device node
  * @eventfd: an eventfd to be signalled as often as free memory rises to @free,
  *	     and when there will be no such memory; or -1
- * @free: bytes, no more than the node has; with 0 the watch ends, and the rest
- *	  doesn't matter
+ * @free: bytes, no more than the node has; with 0 the watch ends, and @node and
+ *	  @eventfd don't matter
  * @flags: zero
  * @pad: zero
  *

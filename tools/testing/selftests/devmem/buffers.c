@@ -863,16 +863,20 @@ FIXTURE_TEARDOWN(broken)
 	close(self->fd);
 }
 
-/* How a process ends that looks at a page */
-static int looks_at(int buf, size_t at)
+/* How a process ends that looks at a page; that alone of @size is mapped */
+static int looks_at(int buf, size_t at, size_t size)
 {
+	const size_t from = at / size * size;
 	int status;
 	pid_t pid = fork();
 
 	if (!pid) {
-		char *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, buf, at);
+		char *p = map_anon(size + HUGE);
 
-		_exit(p == MAP_FAILED ? 2 : *p);
+		/* Where the mapping could be huge */
+		p = (char *)(((unsigned long)p + HUGE - 1) & -HUGE);
+		p = mmap(p, size, PROT_READ, MAP_SHARED | MAP_FIXED, buf, from);
+		_exit(p == MAP_FAILED ? 2 : p[at - from]);
 	}
 	waitpid(pid, &status, 0);
 
@@ -894,7 +898,12 @@ TEST_F_TIMEOUT(broken, stays_out, PATIENCE)
 	EXPECT_EQ(0, testmod("broken %d 1", buf));
 
 	/* Who comes upon it is told, as of any broken page. */
-	EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, variant->at)));
+	EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, variant->at, PAGE)));
+	if (variant->at / HUGE < variant->size / HUGE) {
+		EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, variant->at, HUGE)));
+		/* The others of its huge page are as good as before. */
+		EXPECT_EQ(0, looks_at(buf, variant->at ^ PAGE, HUGE));
+	}
 	close(buf);
 	EXPECT_EQ(self->used + 1,
 		  node_used_at_rest(self->nid, self->used + 1));
@@ -970,6 +979,26 @@ TEST_F_TIMEOUT(bounce, is_imported, PATIENCE)
 	EXPECT_EQ(0, testmod("bounce %d 3", buf));
 	for (i = sizeof(long); i < PAGE; i++)
 		wrong += p[i] != 3;
+	EXPECT_EQ(0, wrong);
+	munmap(p, variant->size);
+	close(buf);
+}
+
+/* What the device has written outlasts a CPU that reads, or writes elsewhere. */
+TEST_F_TIMEOUT(bounce, is_written_by_both, PATIENCE)
+{
+	int buf = devmem_alloc(self->fd, self->n.d1, variant->size,
+			       EXACT | variant->flags, 0);
+	size_t i, wrong = 0;
+	char *p;
+
+	ASSERT_LE(0, buf);
+	p = map_pages(variant->size, MAP_SHARED, buf);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(0, testmod("write_behind %d 5", buf));
+	EXPECT_EQ(6, p[0]);
+	for (i = 1; i < variant->size; i++)
+		wrong += p[i] != 5;
 	EXPECT_EQ(0, wrong);
 	munmap(p, variant->size);
 	close(buf);

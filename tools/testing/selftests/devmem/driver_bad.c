@@ -1400,6 +1400,30 @@ TEST_F(dev, many_buffers)
 	EXPECT_EQ(0, node_left(d1));
 }
 
+/* Who can have no descriptor has nobody displaced (invariant 4). */
+TEST_F(dev, no_descriptor_left)
+{
+	const int fd = self->e.fd, d1 = self->e.n.d1;
+	struct devmem_info before, after;
+
+	ASSERT_EQ(0, try_migrate(fd, self->e.p, SIZE, d1, DEVMEM_SELF, 0));
+	ASSERT_TRUE(placed(self->e.p, SIZE, d1, 1));
+	ASSERT_EQ(0, devmem_info(fd, d1, 0, &before));
+	ASSERT_EQ(0, set_limit(RLIMIT_NOFILE, next_fd()));
+	EXPECT_EQ(-EMFILE, try_alloc(fd, d1, node_bytes(d1),
+				     DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_CONTIG,
+				     0));
+	ASSERT_EQ(0, devmem_info(fd, d1, 0, &after));
+	EXPECT_EQ(before.displaced, after.displaced);
+	EXPECT_TRUE(placed(self->e.p, SIZE, d1, 1));
+
+	ASSERT_EQ(0, set_limit(RLIMIT_NOFILE, MANY));
+	EXPECT_EQ(0, try_alloc(fd, d1, node_bytes(d1),
+			       DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_CONTIG, 0));
+	ASSERT_EQ(0, devmem_info(fd, d1, 0, &after));
+	EXPECT_LT(before.displaced, after.displaced);
+}
+
 /* Each waits, and is told once. */
 TEST_F(dev, many_watches)
 {
@@ -1969,6 +1993,8 @@ TEST_F(dev, watch_eventfds)
 	EXPECT_EQ(0, devmem_watch(fd, d1, 0, -1));
 	EXPECT_EQ(POLLERR, ready(fd, 0));
 	EXPECT_EQ(0, devmem_watch(fd, d1, 0, -1));
+	/* To end it, neither node nor eventfd matters. */
+	EXPECT_EQ(0, devmem_watch(fd, NO_NODE, 0, INT_MIN));
 }
 
 /* More than there ever is: it is said, instead of waiting for ever. */
@@ -2868,6 +2894,85 @@ TEST_F(gone, while_used)
 	EXPECT_LT(0, done[0]);
 	EXPECT_LT(0, done[1]);
 	EXPECT_TRUE(intact(self->e.p, SIZE, 1));
+}
+
+/* Only asks, on each CPU: no number is of a node that isn't there. */
+static void ask_node(const struct env *e, int nid, int cpu, atomic_long *done)
+{
+	const unsigned long long most = node_bytes(nid);
+	struct devmem_info info;
+	int i, err;
+
+	run_on(cpu);
+	for (i = 0; ; i++) {
+		err = devmem_info(e->fd, nid, 0, &info);
+		if (err && err != -ENODEV)
+			_exit(2);
+		if (!err && info.free > most)
+			_exit(3);
+		done[!err]++;
+		err = devmem_watch(e->fd, nid, PAGE, -1);
+		if (err && err != -ENODEV)
+			_exit(4);
+		if (ready(e->fd, 0) & ~(POLLIN | POLLERR))
+			_exit(5);
+		/* The others are full; one that goes is no reason to end. */
+		err = i % 64 ? 0 : try_alloc(e->fd, DEVMEM_NODE_NEAREST, MIB, 0,
+					     0);
+		if (err && err != -ENOMEM)
+			_exit(6);
+	}
+}
+
+/* All that is free of it. Return: a descriptor */
+static int fill_up(const struct env *e, int nid)
+{
+	struct devmem_info info;
+
+	return devmem_info(e->fd, nid, 0, &info) ? -1 :
+	       devmem_alloc(e->fd, nid, info.free, DEVMEM_ALLOC_EXACT, 0);
+}
+
+TEST_F(gone, while_asked)
+{
+	atomic_long *done = (void *)map_pages(PAGE, MAP_SHARED | MAP_ANONYMOUS,
+					      -1);
+	const int nid = self->nid, nr = sysconf(_SC_NPROCESSORS_ONLN);
+	time_t end = time(NULL) + 5;
+	int i, status, times = 0;
+	pid_t pids[64];
+
+	ASSERT_GE(64, nr);
+	ASSERT_LE(0, fill_up(&self->e, self->e.n.d1));
+	if (nid != self->e.n.d2)
+		ASSERT_LE(0, fill_up(&self->e, self->e.n.d2));
+	for (i = 0; i < nr; i++) {
+		pids[i] = fork();
+		if (!pids[i]) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			self->e.fd = open(DEV, O_RDWR);
+			ask_node(&self->e, nid, i, done);
+		}
+	}
+	for (i = 0; before(end + 60); i++) {
+		if ((i >= 20 || !before(end)) && times && done[1] &&
+		    (done[0] || !variant->removed))
+			break;
+		times += set_there(nid, variant->removed, false);
+		usleep(i % 20 * 1000);
+		EXPECT_TRUE(set_there(nid, variant->removed, true));
+	}
+	for (i = 0; i < nr; i++) {
+		kill(pids[i], SIGKILL);
+		EXPECT_EQ(pids[i], waitpid(pids[i], &status, 0));
+		EXPECT_EQ(SIGKILL, status);
+	}
+	TH_LOG("%d times gone; asked %ld times with the node, %ld without",
+	       times, done[1], done[0]);
+	EXPECT_LT(0, times);
+	EXPECT_LT(0, done[1]);
+	if (variant->removed)
+		EXPECT_LT(0, done[0]);
 }
 
 TEST_HARNESS_MAIN
