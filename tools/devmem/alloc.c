@@ -376,7 +376,9 @@ static int use(struct request *r)
 	if (r->hold && !status)
 		print_held(r);
 	out_end(status);
-	fflush(stdout);
+	/* Nobody would know of it. */
+	if (output_lost())
+		return status ? status : EXIT_FAILURE;
 	/* To end it is what a signal is for. */
 	if (r->hold && !status)
 		hold(r->seconds);

@@ -76,17 +76,21 @@ static void add_pid(pid_t pid, pid_t **pids, int *nr)
 	(*pids)[(*nr)++] = pid;
 }
 
+/* Return: 0, or -1 if it is too long */
+static int join(char path[PATH], const char *group, const char *name)
+{
+	return snprintf(path, PATH, "%s/%s", group, name) < PATH ? 0 : -1;
+}
+
 /* Return: 0 or -errno */
 static int add_group(const char *group, pid_t **pids, int *nr)
 {
 	char path[PATH];
-	struct dirent *entry;
-	struct stat st;
 	FILE *f;
-	DIR *dir;
-	int pid;
+	int pid, err = 0;
 
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	if (join(path, group, "cgroup.procs"))
+		return -ENAMETOOLONG;
 	f = fopen(path, "re");
 	if (!f)
 		return -errno;
@@ -95,18 +99,40 @@ static int add_group(const char *group, pid_t **pids, int *nr)
 		if (pid > 0)
 			add_pid(pid, pids, nr);
 	}
+	/* A threaded group has no processes that it could name. */
+	if (ferror(f))
+		err = -errno;
 	fclose(f);
+	return err;
+}
 
+/* Return: 0 or -errno; one below that has gone isn't missed. */
+static int add_groups(const char *group, pid_t **pids, int *nr)
+{
+	int err = add_group(group, pids, nr);
+	struct dirent *entry;
+	char path[PATH];
+	struct stat st;
+	DIR *dir;
+
+	if (err)
+		return err;
 	dir = opendir(group);
-	while (dir && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "%s/%s", group, entry->d_name);
-		if (entry->d_name[0] != '.' && !lstat(path, &st) &&
-		    S_ISDIR(st.st_mode))
-			add_group(path, pids, nr);
+	if (!dir)
+		return -errno;
+	while (!err && (entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		if (join(path, group, entry->d_name)) {
+			err = -ENAMETOOLONG;
+		} else if (!lstat(path, &st) && S_ISDIR(st.st_mode)) {
+			err = add_groups(path, pids, nr);
+			if (err == -ENOENT || err == -ENODEV)
+				err = 0;
+		}
 	}
-	if (dir)
-		closedir(dir);
-	return 0;
+	closedir(dir);
+	return err;
 }
 
 /*
@@ -117,9 +143,11 @@ int group_processes(const char *path, pid_t **pids, int *nr)
 {
 	char group[PATH];
 
-	snprintf(group, sizeof(group), "%s/cgroup.procs", path);
+	if (join(group, path, "cgroup.procs"))
+		return -ENAMETOOLONG;
 	if (!access(group, F_OK))
-		return add_group(path, pids, nr);
-	snprintf(group, sizeof(group), ROOT "/%s", path + (path[0] == '/'));
-	return add_group(group, pids, nr);
+		return add_groups(path, pids, nr);
+	if (join(group, ROOT, path + (path[0] == '/')))
+		return -ENAMETOOLONG;
+	return add_groups(group, pids, nr);
 }

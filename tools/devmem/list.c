@@ -27,15 +27,6 @@ static const struct column columns[] = {
 	{ "DEVICE", "device", COL_NAME, 0, 9, NULL },
 };
 
-static void known(void (*put)(const char *, __u64), const char *key, bool is,
-		  __u64 value)
-{
-	if (is)
-		put(key, value);
-	else
-		out_null(key);
-}
-
 static void print_stat(const struct node_stat *s)
 {
 	char device[256];
@@ -48,15 +39,11 @@ static void print_stat(const struct node_stat *s)
 		out_string("device", device);
 	else
 		out_null("device");
-	known(out_number, "distance", s->from_driver, s->distance);
-	out_bytes("size", s->size);
-	out_bytes("free", s->free);
-	out_bytes("used", s->used);
-	out_bytes("programs", s->programs);
-	known(out_bytes, "buffers", s->knows_buffers, s->buffers);
-	known(out_bytes, "other", s->knows_buffers, s->other);
-	known(out_bytes, "largest_free", s->runs, s->largest_free);
-	known(out_bytes, "largest_obtainable", s->runs, s->largest_obtainable);
+	out_known(out_number, "distance", s->from_driver, s->distance);
+	out_memory(s);
+	out_known(out_bytes, "largest_free", s->runs, s->largest_free);
+	out_known(out_bytes, "largest_obtainable", s->runs,
+		  s->largest_obtainable);
 	out_number("moved_in", s->moved_in);
 	out_number("moved_out", s->moved_out);
 	out_number("refused", s->refused);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* devmem(1): memory of device nodes (ZONE_DEVICE_COHERENT) from the shell. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -193,6 +195,21 @@ static int help_with(int argc, char **argv)
 	return 0;
 }
 
+/*
+ * No file that is opened later may become one of these. What is closed stays an
+ * error for who writes to it.
+ */
+static void open_standard_files(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			_exit(EXIT_FAILURE);
+	}
+}
+
 /* A document that says what went wrong is one, too. */
 static int finish(int status)
 {
@@ -206,6 +223,7 @@ int main(int argc, char **argv)
 {
 	static char name[32];
 
+	open_standard_files();
 	term_init();
 	if (argc < 2)
 		return usage("a command is missing");

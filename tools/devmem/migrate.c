@@ -31,7 +31,6 @@ struct request {
 	int nr_named;		/* by --pid; the rest is of a group, and may be gone */
 	int node;
 	__u32 flags;
-	bool policy;
 	bool huge;
 	bool quiet;
 	bool draw;
@@ -57,7 +56,6 @@ struct job {
 	__u64 kept;		/* pages of mappings that not all of could go */
 	__u64 swapped;
 	__u64 huge;
-	int bound;		/* mappings */
 	bool no_huge;		/* huge pages need a capability */
 	double started;
 	double took;
@@ -69,7 +67,6 @@ enum {
 	OPT_ALL,
 	OPT_WHOLE,
 	OPT_SHARED,
-	OPT_POLICY,
 	OPT_HUGE,
 };
 
@@ -83,8 +80,6 @@ static const struct opt options[] = {
 	  "move a mapping (with --range: the range) only if all of\nit can go" },
 	{ "whole", OPT_WHOLE, NULL, "never split a huge page" },
 	{ "shared", OPT_SHARED, NULL, "pages that other processes map, too (CAP_SYS_NICE)" },
-	{ "policy", OPT_POLICY, NULL, "bind the mappings to the node, so that what they get\n"
-				      "later is there, too; system: take the policy away" },
 	{ "huge", OPT_HUGE, NULL, "make huge pages of it there (CAP_SYS_NICE)" },
 	{ "quiet", 'q', NULL, "no progress and no summary" },
 	{ }
@@ -169,9 +164,6 @@ static int parse_option(int c, struct request *r, const char **group)
 		return 0;
 	case OPT_SHARED:
 		r->flags |= DEVMEM_MIGRATE_SHARED;
-		return 0;
-	case OPT_POLICY:
-		r->policy = true;
 		return 0;
 	case OPT_HUGE:
 		r->huge = true;
@@ -478,27 +470,12 @@ static int look_again(struct job *job)
 	return err;
 }
 
-static int set_policy(struct job *job)
-{
-	int ret = policy_bind(job->pid, &job->maps, job->present, job->r->node);
-
-	if (ret < 0)
-		return ret;
-	job->bound = ret;
-	return 0;
-}
-
 static int migrate(struct job *job)
 {
-	int err = 0;
+	int err;
 
 	job->started = now();
 	job->budget = FIRST_BUDGET;
-	/* First, so that nothing goes back meanwhile */
-	if (job->r->policy)
-		err = set_policy(job);
-	if (err)
-		return err;
 	draw_progress(job, true);
 	if (job->r->ranged && job->r->flags & DEVMEM_MIGRATE_ALL)
 		err = migrate_range(job, job->r->start, job->r->end);
@@ -511,41 +488,59 @@ static int migrate(struct job *job)
 	return err;
 }
 
+/* Counts of pages, in the order in which they are printed */
+static const struct count {
+	const char *key;
+	const char *label;	/* NULL: no line of its own */
+	const char *stays;	/* why */
+	size_t at;		/* in struct job */
+} counts[] = {
+#define COUNT(key, member, ...)	{ key, __VA_ARGS__, offsetof(struct job, member) }
+	COUNT("moved", sum.moved, NULL, NULL),
+	COUNT("there", sum.there, "there already", NULL),
+	COUNT("shared", sum.shared, "shared",
+	      "other processes map it, too (--shared)"),
+	COUNT("pinned", sum.pinned, "pinned",
+	      "a device or a system call uses it"),
+	COUNT("file", sum.file, "file",
+	      "page cache is always in system memory"),
+	COUNT("no_room", sum.no_room, "no room",
+	      "the target was full (devmem list)"),
+	COUNT("busy", sum.busy, "busy", "was being used; try again"),
+	COUNT("unmovable", sum.unmovable, "unmovable",
+	      "hugetlb, a driver's memory"),
+	COUNT("swapped", swapped, "swapped out",
+	      "on swap; used again, it goes where its policy says"),
+	COUNT("kept", kept, "kept",
+	      "not all of its mapping can go (--all-or-nothing)"),
+#undef COUNT
+};
+
+static __u64 count_of(const struct job *job, const struct count *count)
+{
+	return *(const __u64 *)((const char *)job + count->at);
+}
+
 /* A line for what there is of it: how much, and why it stays */
-static void say(__u64 pages, const char *key, const char *label,
-		const char *why)
+static void say(const char *key, const char *label, const char *stays)
 {
 	char line[128];
 
-	if (!pages)
-		return;
 	snprintf(line, sizeof(line), "  %-14s {%s:5}%s%s\n", label, key,
-		 why ? "  stays: " : "", why ? why : "");
+		 stays ? "  stays: " : "", stays ? stays : "");
 	out_text(line);
 }
 
 static void print_reasons(const struct job *job)
 {
-	const struct devmem_migrate *m = &job->sum;
+	size_t i;
 
-	say(m->there, "there", "there already", NULL);
-	say(m->shared, "shared", "shared",
-	    "other processes map it, too (--shared)");
-	say(m->pinned, "pinned", "pinned",
-	    "a device or a system call uses it");
-	say(m->file, "file", "file",
-	    "page cache is always in system memory");
-	say(m->no_room, "no_room", "no room",
-	    "the target was full (devmem list)");
-	say(m->busy, "busy", "busy", "was being used; try again");
-	say(m->unmovable, "unmovable", "unmovable",
-	    "hugetlb, a driver's memory");
-	say(job->swapped, "swapped", "swapped out",
-	    "on swap; used again, it goes where its policy says");
-	say(job->kept, "kept", "kept",
-	    "not all of its mapping can go (--all-or-nothing)");
-	if (job->r->huge)
-		say(job->huge, "huge", "in huge pages", NULL);
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		if (counts[i].label && count_of(job, &counts[i]))
+			say(counts[i].key, counts[i].label, counts[i].stays);
+	}
+	if (job->r->huge && job->huge)
+		say("huge", "in huge pages", NULL);
 }
 
 /*
@@ -565,26 +560,16 @@ static __u64 pages_stayed(const struct job *job)
 
 static void print_counts(const struct job *job)
 {
-	const struct devmem_migrate *m = &job->sum;
+	size_t i;
 
 	out_number("pid", job->pid);
 	out_string("name", job->name);
-	out_pages("moved", m->moved);
-	out_pages("there", m->there);
-	out_pages("shared", m->shared);
-	out_pages("pinned", m->pinned);
-	out_pages("file", m->file);
-	out_pages("no_room", m->no_room);
-	out_pages("busy", m->busy);
-	out_pages("unmovable", m->unmovable);
-	out_pages("swapped", job->swapped);
-	out_pages("kept", job->kept);
+	for (i = 0; i < ARRAY_SIZE(counts); i++)
+		out_pages(counts[i].key, count_of(job, &counts[i]));
 	out_pages("stayed", pages_stayed(job));
 	out_real("seconds", job->took);
 	out_rate("per_second", job->took > 0 ?
-		 m->moved * page_size() / job->took : 0);
-	if (job->r->policy)
-		out_number("bound", job->bound);
+		 job->sum.moved * page_size() / job->took : 0);
 	if (job->r->huge)
 		out_pages("huge", job->huge);
 	if (job->r->node == DEVMEM_NODE_SYSTEM)
@@ -603,10 +588,6 @@ static void print_summary(const struct job *job)
 		 "node {to}");
 	out_text(" in {seconds} s ({per_second}/s)\n");
 	print_reasons(job);
-	if (job->r->policy)
-		out_text(job->r->node == DEVMEM_NODE_SYSTEM ?
-			 "  policy taken from {bound} mappings\n" :
-			 "  {bound} mappings bound there\n");
 }
 
 static int explain(const struct job *job, int err)
@@ -617,9 +598,6 @@ static int explain(const struct job *job, int err)
 		return fail("process %d: %s: --%s needs CAP_SYS_NICE (root)",
 			    (int)job->pid, strerror(-err),
 			    job->no_huge ? "huge" : "shared");
-	if (err == -EOPNOTSUPP)
-		return fail("process %d: --policy: %s", (int)job->pid,
-			    "it can't be made to (seccomp, or not x86-64)");
 	if (err == -EACCES)
 		return fail("process %d: its cpuset lacks node %d; see %s",
 			    (int)job->pid, r->node,
@@ -708,7 +686,8 @@ static int migrate_all(const struct request *r)
 	if (r->nr > 1 && !r->quiet)
 		out_text("all: {moved} moved\n");
 	close(fd);
-	return status;
+	/* Between two of them, or before the first */
+	return stop_signal ? 128 + stop_signal : status;
 }
 
 static int check_request(struct request *r, const char *group)
@@ -754,7 +733,9 @@ const struct command cmd_migrate = {
 	.arguments = "--pid PID|--cgroup PATH --to N|system [OPTION]...",
 	.text = "Move the memory of processes to a node, or back to system memory.",
 	.notes =
-"Ctrl-C stops it between two steps; what was moved stays moved.\n"
+"Ctrl-C stops it between two steps; what was moved stays moved. The policy of a\n"
+"process is its own: what it gets later comes from where it came from before,\n"
+"unless it was started by 'devmem run'.\n"
 "Exit status: 0 all moved, 1 error, 2 wrong usage, 3 pages stayed, 130 Ctrl-C.",
 	.options = options,
 	.prints = true,

@@ -299,6 +299,17 @@ int node_stat_read(int fd, int node, bool runs, struct node_stat *stat)
 	return 0;
 }
 
+/* What is in use of a node, and by what */
+void out_memory(const struct node_stat *stat)
+{
+	out_bytes("size", stat->size);
+	out_bytes("free", stat->free);
+	out_bytes("used", stat->used);
+	out_bytes("programs", stat->programs);
+	out_known(out_bytes, "buffers", stat->knows_buffers, stat->buffers);
+	out_known(out_bytes, "other", stat->knows_buffers, stat->other);
+}
+
 static void add_device(const char *name, char *buf, size_t size)
 {
 	size_t len = strlen(buf);

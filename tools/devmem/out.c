@@ -203,8 +203,8 @@ static const char *field_as_text(const struct field *f, char *buf)
 		snprintf(buf, SIZE_TEXT, "%lld", (long long)f->number);
 		return buf;
 	case FORM_REAL:
-		snprintf(buf, SIZE_TEXT, "%g", (long long)(f->real * 10 + 0.5) /
-			 10.0);
+		snprintf(buf, SIZE_TEXT, "%.10g",
+			 (long long)(f->real * 10 + 0.5) / 10.0);
 		return buf;
 	case FORM_BYTES:
 	case FORM_PAGES:
@@ -584,4 +584,13 @@ void out_strip(const char *key, const char *strip)
 void out_null(const char *key)
 {
 	put((struct field){ .key = key, .form = FORM_NULL });
+}
+
+void out_known(void (*put)(const char *key, __u64 value), const char *key,
+	       bool known, __u64 value)
+{
+	if (known)
+		put(key, value);
+	else
+		out_null(key);
 }

@@ -375,10 +375,7 @@ static void print_nodes(const struct show *s, const __u64 *nodes, bool line)
 
 static void known(const struct show *s, const char *key, __u64 pages)
 {
-	if (s->fd >= 0)
-		out_pages(key, pages);
-	else
-		out_null(key);
+	out_known(out_pages, key, s->fd >= 0, pages);
 }
 
 static void print_where(const struct show *s, const struct view *view)

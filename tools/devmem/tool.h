@@ -73,6 +73,7 @@ int try_help(void);
 void complain(const char *fmt, ...) __printf(1, 2);
 int fail(const char *fmt, ...) __printf(1, 2);
 int usage(const char *fmt, ...) __printf(1, 2);
+bool output_lost(void);
 int finish_output(int status);
 void *must(void *memory);
 __u64 page_size(void);
@@ -181,6 +182,8 @@ void out_string(const char *key, const char *value);
 void out_bool(const char *key, bool value);
 void out_strip(const char *key, const char *strip);
 void out_null(const char *key);
+void out_known(void (*put)(const char *key, __u64 value), const char *key,
+	       bool known, __u64 value);
 
 void out_text(const char *format);
 
@@ -222,6 +225,7 @@ int check_device_node(const char *what, int node);
 int nearest_device_node(const struct node_list *list);
 int nr_possible_nodes(void);
 int node_stat_read(int fd, int node, bool runs, struct node_stat *stat);
+void out_memory(const struct node_stat *stat);
 void node_device(int node, char *buf, size_t size);
 int make_room_path(char *path, size_t size, int node);
 int make_room_read(int node, char *buf, size_t size);
@@ -268,10 +272,6 @@ int numa_maps_read(pid_t pid, void (*each)(const struct numa_line *, void *),
 		   void *context);
 void process_name(pid_t pid, char *buf, size_t size);
 __u64 process_resident(pid_t pid);
-
-/* policy.c */
-int policy_bind(pid_t pid, const struct mappings *maps, const __u64 *pages,
-		int node);
 
 /* users.c: who has memory on device nodes */
 struct holder {

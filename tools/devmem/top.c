@@ -272,17 +272,7 @@ static void print_node(const struct top *top, const struct node_stat *s,
 {
 	out_object(NULL);
 	out_number("node", s->node);
-	out_bytes("size", s->size);
-	out_bytes("free", s->free);
-	out_bytes("used", s->used);
-	out_bytes("programs", s->programs);
-	if (s->knows_buffers) {
-		out_bytes("buffers", s->buffers);
-		out_bytes("other", s->other);
-	} else {
-		out_null("buffers");
-		out_null("other");
-	}
+	out_memory(s);
 	print_rates(top, s);
 	if (hide)
 		out_hide();
@@ -367,13 +357,8 @@ static void print_rest(const struct top *top)
 	out_bytes("programs", programs);
 	if (programs)
 		out_text("      - {programs}: files of tmpfs, or not readable\n");
-	if (known) {
-		out_bytes("buffers", buffers);
-		out_bytes("other", other);
-	} else {
-		out_null("buffers");
-		out_null("other");
-	}
+	out_known(out_bytes, "buffers", known, buffers);
+	out_known(out_bytes, "other", known, other);
 	if (known && buffers)
 		out_text("      - {buffers}: buffers that no process has\n");
 	if (known && other)
@@ -487,7 +472,7 @@ static int watch(struct top *top)
 		if (look(top))
 			return no_nodes(top);
 		print_look(top);
-		if (fflush(stdout) || ferror(stdout))
+		if (output_lost())
 			return EXIT_FAILURE;
 		if (++nr == top->count || !wait_for_next(top))
 			return 0;

@@ -84,6 +84,7 @@ static void add_holding(struct users *users, struct holding h)
 	users->holding[users->nr_holdings++] = h;
 }
 
+/* Behind the name there may be lines that somebody has put into it. */
 static void holding_of_fd(struct users *users, pid_t pid, const char *fd)
 {
 	struct holding h = { .pid = pid };
@@ -95,7 +96,7 @@ static void holding_of_fd(struct users *users, pid_t pid, const char *fd)
 	f = fopen(path, "re");
 	if (!f)
 		return;
-	while (fgets(line, sizeof(line), f)) {
+	while (fgets(line, sizeof(line), f) && !field_text(line, "name:")) {
 		value = field_text(line, "size:");
 		if (value)
 			h.size = strtoull(value, NULL, 10);

@@ -23,18 +23,32 @@ const char *first_complaint(void)
 	return *first ? first : NULL;
 }
 
+/* In one piece; there may be names of others in it, of groups and files. */
+static void print_message(const char *text)
+{
+	char *line = NULL;
+	size_t size;
+	FILE *f = open_memstream(&line, &size);
+
+	if (!f)
+		return;
+	print_name(f, text, 0);
+	if (!fclose(f))
+		fprintf(stderr, "%s: %s\n", cmd_name, line);
+	free(line);
+}
+
 static void message(const char *fmt, va_list ap)
 {
-	va_list copy;
+	char *text;
 
-	va_copy(copy, ap);
+	if (vasprintf(&text, fmt, ap) < 0)
+		return;
 	if (!*first)
-		vsnprintf(first, sizeof(first), fmt, copy);
-	va_end(copy);
+		snprintf(first, sizeof(first), "%s", text);
 	fflush(stdout);
-	fprintf(stderr, "%s: ", cmd_name);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	print_message(text);
+	free(text);
 }
 
 void complain(const char *fmt, ...)
@@ -74,20 +88,27 @@ int usage(const char *fmt, ...)
 }
 
 /* What was printed has to arrive, on a full disk, too. */
+bool output_lost(void)
+{
+	return fflush(stdout) || ferror(stdout);
+}
+
 int finish_output(int status)
 {
-	if (fflush(stdout) || ferror(stdout)) {
-		if (errno != EPIPE)
-			complain("standard output: %s", strerror(errno));
-		return status ? status : EXIT_FAILURE;
-	}
-	return status;
+	/* Of an error that was before, no more is known. */
+	errno = EIO;
+	if (!output_lost() && !close(STDOUT_FILENO))
+		return status;
+	if (errno != EPIPE)
+		complain("standard output: %s", strerror(errno));
+	return status ? status : EXIT_FAILURE;
 }
 
 void *must(void *memory)
 {
 	if (!memory) {
-		complain("out of memory");
+		/* A message that takes none */
+		fputs("devmem: out of memory\n", stderr);
 		exit(EXIT_FAILURE);
 	}
 	return memory;
@@ -144,7 +165,8 @@ int parse_size(const char *text, __u64 *value)
 	if (!isdigit((unsigned char)text[0]))
 		return -EINVAL;
 	errno = 0;
-	*value = strtoull(text, &end, 0);
+	/* 0x10 is 16, but 010 is 10. */
+	*value = strtoull(text, &end, text[1] == 'x' ? 16 : 10);
 	if (errno)
 		return -ERANGE;
 

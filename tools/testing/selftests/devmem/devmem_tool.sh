@@ -32,8 +32,8 @@ after_test() {
 	swapoff /dev/ram0 2>/dev/null || :
 	for _ in {1..50}; do
 		[[ -d $CG/devmem_tool ]] || break
-		rmdir "$CG/devmem_tool/below" 2>/dev/null || :
-		rmdir "$CG/devmem_tool" 2>/dev/null || sleep 0.1
+		find "$CG/devmem_tool" -depth -type d -exec rmdir {} \; \
+			2>/dev/null || sleep 0.1
 	done
 	chmod "$MODE" /dev/devmem
 	[[ ! -e $TESTMOD ]] || echo free >"$TESTMOD/command"
@@ -293,26 +293,179 @@ migrate_several() {
 	expect_all_free
 }
 
-# It goes on as before, but what it gets from now on is the device's.
-migrate_policy() {
-	local pid
+# The tool is killed at any moment; who is moved notices nothing.
+killed() {
+	local out end=$((SECONDS + 10)) round pid
 
-	task memory 4
-	run_tool 0 migrate --pid "$TASK" --to "$NID" --policy
-	grep -q "mappings bound" "$OUT" || fail "$(cat "$OUT")"
-	grep -q "bind:$NID .*anon=1024" "/proc/$TASK/numa_maps" ||
-		fail "$(cat "/proc/$TASK/numa_maps")"
-	run_tool 0 migrate --pid "$TASK" --to system --policy
-	! grep -q bind "/proc/$TASK/numa_maps" ||
-		fail "$(grep bind "/proc/$TASK/numa_maps")"
+	out=$(mktemp)
+	start_task "$out" "$DEVMEM_DIR/tool_task" memory 24
+	TASK=$!
+	for ((round = 0; round < 40 && (round < 4 || SECONDS < end); round++)); do
+		"$TOOL" migrate --pid $TASK --quiet \
+			--to "$( ((round % 2)) && echo system || echo "$NID")" &
+		pid=$!
+		sleep "0.0$((RANDOM % 90 + 10))"
+		kill -KILL $pid 2>/dev/null || :
+		wait $pid || :
+		kill -0 $TASK || fail "round $round: it has ended"
+	done 2>/dev/null
+	kill -USR1 $TASK
+	for _ in {1..100}; do
+		! grep -q 'intact\|broken' "$out" || break
+		sleep 0.1
+	done
+	grep -qx intact "$out" || fail "after $round rounds: $(cat "$out")"
+	rm "$out"
+	echo "# $round rounds"
+	run_tool 0 migrate --pid $TASK --to system
+	expect_all_free
+}
+
+# Whatever is stopped says so, or was done already.
+interrupted() {
+	local command round rc signal
+
+	task memory 16
+	for command in list show "top --count 3 --interval 0.1" room \
+		"wait --free 1M --node $NID" "alloc --size 32M --verify" \
+		"alloc --size 8M --contiguous --hold=0.1" \
+		"migrate --pid $TASK --to $NID" "migrate --pid $TASK --to system"; do
+		[[ $command != show ]] || command="show $TASK"
+		for round in 1 2 3; do
+			signal=$( ((round % 2)) && echo INT || echo TERM)
+			rc=0
+			# shellcheck disable=SC2086
+			timeout --foreground -s "$signal" "0.0$((RANDOM % 99))1" \
+				"$TOOL" $command >"$OUT" 2>&1 || rc=$?
+			[[ $rc == 124 || $rc == 0 || $rc == 3 || $rc == 130 ||
+			   $rc == 143 ]] ||
+				fail "$command: status $rc: $(tail -n 2 "$OUT")"
+		done
+	done
+	run_tool 0 migrate --pid "$TASK" --to system
+	expect_all_free
+}
+
+# What each command does on a device node, without its options of output
+commands_that_print() {
+	printf '%s\n' list "list --quick" "top --count 1 --interval 0.1" \
+		"show $TASK" "show --all $TASK" "alloc --size 4K" \
+		"alloc --size 4K --ask" "alloc --size 4K --verify --hold=0" \
+		"alloc --size 1T" "wait --free 4K" "wait --free 1T" room \
+		"room $NID off" "migrate --pid $TASK --to system" \
+		"migrate --pid 999999 --to system"
+}
+
+# Nothing is lost without a word.
+full_disk() {
+	local command json rc
+
+	task memory 1
+	while read -r command; do
+		for json in "" --json; do
+			rc=0
+			# shellcheck disable=SC2086
+			"$TOOL" $command $json >/dev/full 2>"$OUT" || rc=$?
+			((rc == 1)) || fail "$command $json: status $rc"
+			[[ -s $OUT ]] || fail "$command $json: no message"
+			rc=0
+			# shellcheck disable=SC2086
+			"$TOOL" $command $json >&- 2>"$OUT" || rc=$?
+			((rc == 1)) || fail "$command $json: closed: status $rc"
+		done
+	done < <(commands_that_print)
+	# It isn't held for one who can't know whose it is.
+	rc=0
+	timeout 30 "$TOOL" alloc --size 4K --hold >/dev/full 2>"$OUT" || rc=$?
+	expect "status of --hold" $rc 1
+	expect_all_free
+}
+
+# JSON is JSON, in any locale and whatever a process calls itself.
+json_of_all() {
+	local command locale name dir
+
+	dir=$(mktemp -d)
+	name=$dir/$'a"\\\n\t\e[31m\xff'
+	cp "$DEVMEM_DIR/tool_task" "$name"
+	start_task "$OUT" "$name" memory 1
+	TASK=$!
+	while read -r command; do
+		for locale in C C.UTF-8; do
+			# shellcheck disable=SC2086
+			LC_ALL=$locale "$TOOL" $command --json >"$OUT" \
+				2>/dev/null || :
+			"$PYTHON" -IS -m json.tool "$OUT" >/dev/null ||
+				fail "$command: $(cat "$OUT")"
+			! LC_ALL=C grep -q $'\e' "$OUT" ||
+				fail "$command --json: an escape sequence"
+			# shellcheck disable=SC2086
+			LC_ALL=$locale "$TOOL" $command >"$OUT" 2>&1 || :
+			! LC_ALL=C grep -q $'\e' "$OUT" ||
+				fail "$command: an escape sequence"
+		done
+	done < <(commands_that_print)
 	kill "$TASK"
+	wait "$TASK" || :
+	rm -r "$dir"
+}
 
-	# In the middle of a call that has to begin again
-	sleep 3 &
-	pid=$!
-	sleep 0.3
-	run_tool 0 migrate --pid $pid --to "$NID" --policy
-	wait $pid || fail "sleep ended with $?"
+# The name of a buffer is its user's, and so are lines in it.
+forged_names() {
+	task forge "$NID" 32
+	grep -q "^size:.9999999999" /proc/"$TASK"/fdinfo/* ||
+		skip "the kernel doesn't pass such names on"
+	run_tool 0 top --count 1 --interval 0.1 --json
+	expect buffers "$(of_user buffers)" "[33554432]"
+	expect unexplained "$(json 'd["unexplained"]["buffers"]')" 0
+	release "$TASK"
+}
+
+# Groups can have any name.
+odd_groups() {
+	local group=$CG/devmem_tool/$'a b%s\e[31m"{node}'
+
+	echo +memory >"$CG/cgroup.subtree_control"
+	mkdir "$CG/devmem_tool"
+	echo +memory >"$CG/devmem_tool/cgroup.subtree_control"
+	mkdir "$group"
+	echo 16M >"$group/memory.max"
+	(
+		echo $BASHPID >"$group/cgroup.procs"
+		! "$TOOL" alloc --size 32M --json >"$OUT" 2>"$OUT.err" || exit 1
+	) || fail "$(cat "$OUT")"
+	expect reason "$(json 'd["reason"]')" cgroup
+	! LC_ALL=C grep -q $'\e' "$OUT" "$OUT.err" || fail "an escape sequence"
+	grep -qF 'a b%s?[31m"{node}' "$OUT.err" || fail "$(cat "$OUT.err")"
+	rm "$OUT.err"
+	task memory 1
+	echo "$TASK" >"$group/cgroup.procs"
+	run_tool 0 migrate --cgroup "$group" --to "$NID" --json
+	expect processes "$(json '[p["pid"] for p in d["processes"]]')" "[$TASK]"
+	run_tool 0 migrate --cgroup "$CG/devmem_tool" --to system
+	kill "$TASK"
+	wait "$TASK" || :
+	rmdir "$group"
+	expect_all_free
+}
+
+# Processes that end while they are looked at are no reason to fall over.
+vanishing() {
+	local round rc pid
+
+	for round in {1..30}; do
+		sleep "0.0$((RANDOM % 50 + 10))" &
+		pid=$!
+		rc=0
+		case $((round % 3)) in
+		0) "$TOOL" show $pid --json >"$OUT" 2>&1 || rc=$? ;;
+		1) "$TOOL" migrate --pid $pid --to "$NID" >"$OUT" 2>&1 || rc=$? ;;
+		2) "$TOOL" top --count 2 --interval 0.1 >"$OUT" 2>&1 || rc=$? ;;
+		esac
+		((rc == 0 || rc == 1 || rc == 3)) ||
+			fail "round $round: status $rc: $(tail -n 2 "$OUT")"
+		wait $pid || fail "sleep ended with $?"
+	done
 	expect_all_free
 }
 
@@ -521,7 +674,8 @@ heaps() {
 }
 
 ALL=(heaps list alloc run migrate_and_show usage examples text_is_json who_holds
-     drivers_hold run_when_full migrate_swapped migrate_several migrate_policy
+     drivers_hold run_when_full migrate_swapped migrate_several killed
+     interrupted full_disk json_of_all forged_names odd_groups vanishing
      migrate_huge reasons hold_zero wait_for_room room list_quick device_behind
      read_only narrow completion)
 run_tests "${@:-${ALL[@]}}"

@@ -6,7 +6,9 @@
  *	tool_task rename NODE MB	likewise, of another name; a descriptor is
  *					left
  *	tool_task send NODE MB		a buffer that is on its way to nobody
- *	tool_task memory MB		private memory, in small pages
+ *	tool_task forge NODE MB		likewise, of a name that lies about it
+ *	tool_task memory MB		private memory, in small pages; what is in
+ *					it is looked at again after SIGUSR1
  *	tool_task swapped MB		likewise, swapped out
  *
  * It says "ready", and stays until it is killed.
@@ -15,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/devmem.h>
 #include <linux/dma-buf.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,19 +102,40 @@ static char *memory(size_t size)
 	return p;
 }
 
+static int intact(const char *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += 4096) {
+		if (*(const unsigned long *)(p + i) != i + 1)
+			return 0;
+	}
+
+	return 1;
+}
+
+static void name_buffer(int fd, const char *name)
+{
+	if (ioctl(fd, DMA_BUF_SET_NAME_A, name))
+		die("DMA_BUF_SET_NAME");
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
 	size_t size = argc > 2 ? atol(argv[argc - 1]) * MIB : 0;
-	int fd = -1;
+	int fd = -1, sig;
+	char *p = NULL;
+	sigset_t look;
 
 	if (!size)
 		return 2;
 	if (argc == 4)
 		fd = buffer(atoi(argv[2]), size);
-	if (!strcmp(mode, "rename") &&
-	    ioctl(fd, DMA_BUF_SET_NAME_A, "something else"))
-		die("DMA_BUF_SET_NAME");
+	if (!strcmp(mode, "rename"))
+		name_buffer(fd, "something else");
+	if (!strcmp(mode, "forge"))
+		name_buffer(fd, "x\nsize:\t9999999999\nino:\t7");
 	if (!strcmp(mode, "map") || !strcmp(mode, "rename"))
 		map_buffer(fd, size);
 	if (!strcmp(mode, "send"))
@@ -119,12 +143,18 @@ int main(int argc, char **argv)
 	if (!strcmp(mode, "map") || !strcmp(mode, "send"))
 		close(fd);
 	if (!strcmp(mode, "memory"))
-		memory(size);
+		p = memory(size);
 	if (!strcmp(mode, "swapped") &&
 	    madvise(memory(size), size, MADV_PAGEOUT))
 		die("MADV_PAGEOUT");
+	sigemptyset(&look);
+	sigaddset(&look, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &look, NULL);
 	puts("ready");
 	fflush(stdout);
-	for (;;)
-		pause();
+	while (!sigwait(&look, &sig)) {
+		puts(p && intact(p, size) ? "intact" : "broken");
+		fflush(stdout);
+	}
+	return EXIT_FAILURE;
 }
