@@ -842,50 +842,6 @@ static long move_task(int way, pid_t pid, char *p, const struct nodes *n, int i)
 				   migrate(pid, NODE(from), NODE(to));
 }
 
-/* A task that ends, by @how, after @us; a pointer to what it had in @at */
-static pid_t start_mortal(void (*how)(void), int us, char **at)
-{
-	int fds[2];
-	pid_t pid;
-
-	if (pipe(fds))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		char *p = map_anon(SIZE);
-
-		fill_pages(p, SIZE, 1);
-		if (write(fds[1], &p, sizeof(p)) != sizeof(p))
-			_exit(2);
-		usleep(us);
-		if (!intact(p, SIZE, 1))
-			_exit(3);
-		how();
-		_exit(4);
-	}
-	close(fds[1]);
-	if (read(fds[0], at, sizeof(*at)) != sizeof(*at))
-		*at = NULL;
-	close(fds[0]);
-
-	return pid;
-}
-
-static void by_exit(void)
-{
-	_exit(0);
-}
-
-static void by_exec(void)
-{
-	execl("/bin/true", "true", NULL);
-}
-
-static void by_kill(void)
-{
-	kill(getpid(), SIGKILL);
-}
-
 FIXTURE(end)
 {
 	struct nodes n;
@@ -943,7 +899,7 @@ TEST_F(end, moved_meanwhile)
 	char *p;
 
 	for (k = 0; k < 15; k++) {
-		pid = start_mortal(variant->how, k * 3000, &p);
+		pid = start_mortal(variant->how, SIZE, k * 3000, &p);
 		ASSERT_LT(0, pid);
 		for (i = 0; ; i++) {
 			rc = move_task(variant->way, pid, p, &self->n, i);
@@ -964,16 +920,9 @@ TEST_F(end, moved_meanwhile)
 	EXPECT_LT(0, calls);
 }
 
-static void count_signal(int sig)
-{
-	(void)sig;
-}
-
 /* Signals that are handled, all the time, in the middle of all of it */
 TEST_F(nodes, handled_signals)
 {
-	struct itimerval often = { { 0, 700 }, { 0, 700 } };
-	struct sigaction action = { .sa_handler = count_signal };
 	const int nids[] = { self->n.d1, self->n.s0, self->n.d2, self->n.s1 };
 	const size_t size = 4 * MIB;
 	char *p = map_anon(size);
@@ -981,8 +930,7 @@ TEST_F(nodes, handled_signals)
 	int i;
 
 	fill_pages(p, size, 5);
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	ticks(700);
 	for (i = 0; i < 12; i++) {
 		int to = nids[i % 4];
 
@@ -998,8 +946,7 @@ TEST_F(nodes, handled_signals)
 		moved += on_node(p, size, to);
 		EXPECT_EQ(0, on_node(p, size, NONE));
 	}
-	memset(&often, 0, sizeof(often));
-	setitimer(ITIMER_REAL, &often, NULL);
+	ticks(0);
 	EXPECT_TRUE(intact(p, size, 5));
 	EXPECT_LT(all * 6, moved);
 }

@@ -71,6 +71,28 @@ static int why(int fd, int nid, unsigned long long size, unsigned int flags)
 	return ret < 0 ? ret : 0;
 }
 
+#define NEEDS	"needs root, /dev/devmem, two system and two device nodes"
+
+/* Return: a descriptor, or -1 if the machine isn't for this */
+static int open_device(struct nodes *n, size_t *size)
+{
+	if (!find_nodes(n) || getuid())
+		return -1;
+	*size = node_bytes(n->d1);
+
+	return open(DEV, O_RDWR | O_CLOEXEC);
+}
+
+/* Return: what is left in use of the devices */
+static long close_device(int fd, const struct nodes *n)
+{
+	if (fd < 0)
+		return 0;
+	close(fd);
+
+	return nodes_left(n);
+}
+
 /* -- Groups ------------------------------------------------------------------ */
 
 FIXTURE(group)
@@ -83,12 +105,9 @@ FIXTURE(group)
 
 FIXTURE_SETUP(group)
 {
-	self->fd = -1;
-	if (!find_nodes(&self->n) || getuid())
-		SKIP(return, "needs root, two system and two device nodes");
-	self->fd = open(DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
-	self->size = node_bytes(self->n.d1);
+	self->fd = open_device(&self->n, &self->size);
+	if (self->fd < 0)
+		SKIP(return, NEEDS);
 	self->kills = vm_event("oom_kill");
 }
 
@@ -97,9 +116,8 @@ FIXTURE_TEARDOWN(group)
 	if (self->fd < 0)
 		return;
 	cg_leave();
-	close(self->fd);
 	EXPECT_EQ(self->kills, vm_event("oom_kill"));
-	EXPECT_EQ(0, nodes_left(&self->n));
+	EXPECT_EQ(0, close_device(self->fd, &self->n));
 }
 
 static long cg_line(const char *file, const char *name)
@@ -323,24 +341,14 @@ FIXTURE_VARIANT_ADD(signals, contiguous) {
 
 FIXTURE_SETUP(signals)
 {
-	self->fd = -1;
-	if (!find_nodes(&self->n) || getuid())
-		SKIP(return, "needs root, two system and two device nodes");
-	self->fd = open(DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
-	self->size = node_bytes(self->n.d1);
+	self->fd = open_device(&self->n, &self->size);
+	if (self->fd < 0)
+		SKIP(return, NEEDS);
 }
 
 FIXTURE_TEARDOWN(signals)
 {
-	if (self->fd < 0)
-		return;
-	close(self->fd);
-	EXPECT_EQ(0, nodes_left(&self->n));
-}
-
-static void ignore_signal(int sig)
-{
+	EXPECT_EQ(0, close_device(self->fd, &self->n));
 }
 
 /* Of how many of 40 requests a signal is the end, each a bit later than the last */
@@ -350,12 +358,9 @@ static int ended_by_signal(int fd, int nid, size_t size, unsigned int flags,
 	int i, ret, ended = 0;
 
 	for (i = 0; i < 40; i++) {
-		struct itimerval soon = { { 0, 0 }, { 0, 500 + 300 * i } };
-		struct itimerval never = { };
-
-		setitimer(ITIMER_REAL, &soon, NULL);
+		ticks(500 + 300 * i);
 		ret = devmem_alloc(fd, nid, size, EXACT | flags, 0);
-		setitimer(ITIMER_REAL, &never, NULL);
+		ticks(0);
 		if (ret >= 0)
 			close(ret);
 		ended += ret == -EINTR;
@@ -368,11 +373,9 @@ static int ended_by_signal(int fd, int nid, size_t size, unsigned int flags,
 /* Not one that is fatal: one that a handler sees. Asked again, it is there. */
 TEST_F_TIMEOUT(signals, end_a_request, PATIENCE)
 {
-	struct sigaction action = { .sa_handler = ignore_signal };
 	int wrong = 0, buf;
 	long before;
 
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
 	if (!cg_enter("memory"))
 		SKIP(return, "no memory cgroups");
 	before = read_number(CG "/memory.current");
@@ -399,20 +402,14 @@ FIXTURE(told)
 
 FIXTURE_SETUP(told)
 {
-	self->fd = -1;
-	if (!find_nodes(&self->n) || getuid())
-		SKIP(return, "needs root, two system and two device nodes");
-	self->fd = open(DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->fd);
-	self->size = node_bytes(self->n.d1);
+	self->fd = open_device(&self->n, &self->size);
+	if (self->fd < 0)
+		SKIP(return, NEEDS);
 }
 
 FIXTURE_TEARDOWN(told)
 {
-	if (self->fd < 0)
-		return;
-	close(self->fd);
-	EXPECT_EQ(0, nodes_left(&self->n));
+	EXPECT_EQ(0, close_device(self->fd, &self->n));
 }
 
 /* The line "@key:\t..." of a descriptor's fdinfo; "" if there is none */
@@ -954,10 +951,7 @@ FIXTURE_SETUP(bounce)
 
 FIXTURE_TEARDOWN(bounce)
 {
-	if (self->fd < 0)
-		return;
-	close(self->fd);
-	EXPECT_EQ(0, nodes_left(&self->n));
+	EXPECT_EQ(0, close_device(self->fd, &self->n));
 }
 
 /* The device has copies; what it writes is there when it is done. */

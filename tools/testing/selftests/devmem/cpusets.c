@@ -199,18 +199,9 @@ static const char *enter(struct place *place, bool v1)
 }
 
 /* Groups that the hierarchy of the cpuset controller has, its root included */
-static int groups(void)
+static long groups(void)
 {
-	FILE *f = fopen("/proc/cgroups", "r");
-	char line[128];
-	int n = -1;
-
-	while (f && fgets(line, sizeof(line), f))
-		sscanf(line, "cpuset %*d %d", &n);
-	if (f)
-		fclose(f);
-
-	return n;
+	return scan_number("/proc/cgroups", "cpuset %*d %ld");
 }
 
 /* Return: 0 if nothing is left of it */

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -322,6 +323,20 @@ long meminfo_kb(const char *name)
 	return number_in("/proc/meminfo", name);
 }
 
+long scan_number(const char *path, const char *format)
+{
+	FILE *f = fopen(path, "r");
+	char line[256];
+	long n = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, format, &n);
+	if (f)
+		fclose(f);
+
+	return n;
+}
+
 long read_number(const char *path)
 {
 	FILE *f = fopen(path, "r");
@@ -571,6 +586,26 @@ long move_others(pid_t pid, char *p, size_t size, int nid)
 	return do_move(pid, p, size, nid, NULL);
 }
 
+/* What a child has, and where: its parent hears of it by a pipe. */
+static void fill_and_tell(char *p, size_t size, unsigned int seed, int fd)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fill_pages(p, size, seed);
+	if (write(fd, &p, sizeof(p)) != sizeof(p))
+		_exit(2);
+}
+
+static bool hear(const int fds[2], char **at)
+{
+	bool heard;
+
+	close(fds[1]);
+	heard = read(fds[0], at, sizeof(*at)) == sizeof(*at);
+	close(fds[0]);
+
+	return heard;
+}
+
 pid_t start_holder(char *(*make)(void), size_t size, unsigned int seed,
 		   char **at)
 {
@@ -583,20 +618,67 @@ pid_t start_holder(char *(*make)(void), size_t size, unsigned int seed,
 	if (!pid) {
 		char *p = make();
 
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		fill_pages(p, size, seed);
-		if (write(fds[1], &p, sizeof(p)) != sizeof(p))
-			_exit(2);
+		fill_and_tell(p, size, seed, fds[1]);
 		raise(SIGSTOP);
 		_exit(!intact(p, size, seed));
 	}
-	if (read(fds[0], at, sizeof(*at)) != sizeof(*at))
+	if (!hear(fds, at))
 		return -1;
-	close(fds[0]);
-	close(fds[1]);
 	waitpid(pid, NULL, WUNTRACED);
 
 	return pid;
+}
+
+pid_t start_mortal(void (*how)(void), size_t size, int us, char **at)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe(fds))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		char *p = map_anon(size);
+
+		fill_and_tell(p, size, 1, fds[1]);
+		usleep(us);
+		if (!intact(p, size, 1))
+			_exit(3);
+		how();
+		_exit(4);
+	}
+
+	return hear(fds, at) ? pid : -1;
+}
+
+void by_exit(void)
+{
+	_exit(0);
+}
+
+void by_exec(void)
+{
+	execl("/bin/true", "true", NULL);
+}
+
+void by_kill(void)
+{
+	kill(getpid(), SIGKILL);
+}
+
+static void ignore_signal(int sig)
+{
+	(void)sig;
+}
+
+void ticks(int us)
+{
+	struct sigaction action = { .sa_handler = ignore_signal };
+	struct itimerval often = { { 0, us }, { 0, us } };
+
+	if (us)
+		sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
 }
 
 int end_holder(pid_t pid)

@@ -133,6 +133,9 @@ long vm_events(const char *prefix);
 /* The number that a file begins with, -1 if there is none */
 long read_number(const char *path);
 
+/* The number that a line of a file has, as scanf() finds it; -1: none */
+long scan_number(const char *path, const char *format);
+
 /* Waits until it is @least or more. Return: false after so many seconds */
 bool wait_number(const char *path, long least, int seconds);
 
@@ -201,6 +204,18 @@ long move(char *p, size_t size, int nid, int *first);
 pid_t start_holder(char *(*make)(void), size_t size, unsigned int seed,
 		   char **at);
 int end_holder(pid_t pid);
+
+/*
+ * A process that fills @size at @at with content 1, and ends by @how after @us.
+ * Its exit status is 3 if the content was lost before.
+ */
+pid_t start_mortal(void (*how)(void), size_t size, int us, char **at);
+void by_exit(void);
+void by_exec(void);
+void by_kill(void);
+
+/* A signal that does nothing, each @us; 0: no more */
+void ticks(int us);
 
 /* Its pages that are on a node; and moves them, as move() does */
 long others_on_node(pid_t pid, char *p, size_t size, int nid);

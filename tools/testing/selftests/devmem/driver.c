@@ -874,16 +874,9 @@ TEST_F_TIMEOUT(driver, migrate_in_steps, PATIENCE)
 	munmap(p, SIZE);
 }
 
-static void on_alarm(int sig)
-{
-	(void)sig;
-}
-
 /* A signal each millisecond: each call gets on, and in the end all is there. */
 TEST_F_TIMEOUT(driver, migrate_is_interrupted, PATIENCE)
 {
-	struct itimerval often = { { 0, 1000 }, { 0, 1000 } }, never = { };
-	struct sigaction sa = { .sa_handler = on_alarm };
 	size_t size = self->size / 2;
 	struct devmem_migrate m = { };
 	int interrupted = 0, ret;
@@ -891,17 +884,16 @@ TEST_F_TIMEOUT(driver, migrate_is_interrupted, PATIENCE)
 
 	ASSERT_NE(NULL, p);
 	fill_pages(p, size, 1);
-	sigaction(SIGALRM, &sa, NULL);
 	m.addr = (unsigned long)p;
 	m.size = size;
 	m.node = self->n.d1;
 	m.pidfd = DEVMEM_SELF;
-	setitimer(ITIMER_REAL, &often, NULL);
+	ticks(1000);
 	while ((ret = devmem_call(self->fd, DEVMEM_IOC_MIGRATE, &m)) == -EINTR) {
 		interrupted++;
 		ASSERT_LT(interrupted, 10000);
 	}
-	setitimer(ITIMER_REAL, &never, NULL);
+	ticks(0);
 	EXPECT_EQ(0, ret);
 	EXPECT_LT(0, interrupted);
 	EXPECT_EQ(size / PAGE, m.moved);

@@ -94,19 +94,10 @@ static long complaints(void)
 	return read_number("/proc/sys/kernel/tainted") & TAINTED_WARN;
 }
 
-/* "Total 3 objects, ..." */
 static long open_buffers(void)
 {
-	FILE *f = fopen("/sys/kernel/debug/dma_buf/bufinfo", "r");
-	char line[256];
-	long n = -1;
-
-	while (f && fgets(line, sizeof(line), f))
-		sscanf(line, "Total %ld objects", &n);
-	if (f)
-		fclose(f);
-
-	return n;
+	return scan_number("/sys/kernel/debug/dma_buf/bufinfo",
+			   "Total %ld objects");
 }
 
 static long open_files(void)
@@ -2342,50 +2333,6 @@ TEST_F(kill, at_any_instant)
 
 /* -- A process that ends while it is moved ---------------------------------------- */
 
-static void by_exit(void)
-{
-	_exit(0);
-}
-
-static void by_exec(void)
-{
-	execl("/bin/true", "true", NULL);
-}
-
-static void by_kill(void)
-{
-	kill(getpid(), SIGKILL);
-}
-
-/* A process that ends, by @how, after @us; a pointer to what it had in @at */
-static pid_t start_mortal(void (*how)(void), int us, char **at)
-{
-	int fds[2];
-	pid_t pid;
-
-	if (pipe(fds))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		char *p = map_anon(SIZE);
-
-		fill_pages(p, SIZE, 1);
-		if (write(fds[1], &p, sizeof(p)) != sizeof(p))
-			_exit(2);
-		usleep(us);
-		if (!intact(p, SIZE, 1))
-			_exit(3);
-		how();
-		_exit(4);
-	}
-	close(fds[1]);
-	if (read(fds[0], at, sizeof(*at)) != sizeof(*at))
-		*at = NULL;
-	close(fds[0]);
-
-	return pid;
-}
-
 FIXTURE(end)
 {
 	struct env e;
@@ -2430,7 +2377,7 @@ TEST_F(end, moved_meanwhile)
 	char *p;
 
 	for (k = 0; k < 20; k++) {
-		pid = start_mortal(variant->how, k * 1500, &p);
+		pid = start_mortal(variant->how, SIZE, k * 1500, &p);
 		ASSERT_LT(0, pid);
 		pidfd = pidfd_of(pid, 0);
 		ASSERT_LE(0, pidfd);
@@ -2588,16 +2535,9 @@ TEST_F(race, race)
 	EXPECT_LE(2 * N, r.moved);
 }
 
-static void count_signal(int sig)
-{
-	(void)sig;
-}
-
 /* Signals that are handled: it stops, and goes on from there. */
 TEST_F(dev, interrupted)
 {
-	struct sigaction action = { .sa_handler = count_signal };
-	struct itimerval often = { { 0, 900 }, { 0, 900 } };
 	const size_t size = 32 * MIB;
 	const long all = size / PAGE;
 	struct devmem_migrate m = { };
@@ -2605,8 +2545,7 @@ TEST_F(dev, interrupted)
 	int i, err = 0, stopped = 0;
 
 	fill_pages(p, size, 5);
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	ticks(900);
 	for (i = 0; i < 1000 && at < p + size; i++) {
 		err = devmem_migrate(self->e.fd, at, p + size - at,
 				     self->e.n.d1, DEVMEM_SELF, &m);
@@ -2616,8 +2555,7 @@ TEST_F(dev, interrupted)
 		at = (char *)(uintptr_t)m.addr;
 		stopped += err == -EINTR;
 	}
-	memset(&often, 0, sizeof(often));
-	setitimer(ITIMER_REAL, &often, NULL);
+	ticks(0);
 	TH_LOG("stopped %d times", stopped);
 	EXPECT_EQ(0, err);
 	EXPECT_LT(0, stopped);
