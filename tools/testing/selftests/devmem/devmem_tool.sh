@@ -634,6 +634,37 @@ completion() {
 	expect "completion of --node=" "$nodes" "$NID $OTHER"
 }
 
+# The rules of udev in the manual, as udev would run their programs: links by what
+# doesn't change
+heap_links() {
+	local page heap kernel program out nr=0
+	local dir=$DEVMEM_DIR
+
+	[[ -d /dev/dma_heap ]] || skip "no /dev/dma_heap (CONFIG_DMABUF_HEAPS)"
+	while [[ $dir != / && ! -e $dir/Documentation/userspace-api/devmem.rst ]]; do
+		dir=$(dirname "$dir")
+	done
+	page=$dir/Documentation/userspace-api/devmem.rst
+	[[ -e $page ]] || skip "no manual"
+	while IFS=$'\t' read -r kernel program; do
+		# A rule has %k for the name, %% and $$ for % and $.
+		program=${program//\$\$/\$}
+		for heap in /dev/dma_heap/devmem-*; do
+			# shellcheck disable=SC2053 # a pattern
+			[[ ${heap##*/} == $kernel ]] || continue
+			out=${program//%k/${heap##*/}}
+			out=$(sh -c "${out//%%/%}")
+			heap=${heap##*/devmem-}
+			expect "start of $heap" "$out" \
+				"$(<"$NODE_DIR/${heap%-contig}/device_coherent/start")"
+			nr=$((nr + 1))
+		done
+	done < <(sed -nE '/SUBSYSTEM=="dma_heap"/ { N
+		s|.*KERNEL=="([^"]*)".*PROGRAM="/bin/sh -c '"'(.*)'"'".*|\1\t\2|p }' \
+		"$page")
+	expect "heaps with a link" $nr 4
+}
+
 # shellcheck disable=SC2317 # called by run_tests
 examples() {
 	"$DEVMEM_DIR/example_alloc" >"$OUT"
@@ -673,9 +704,9 @@ heaps() {
 	expect_all_free
 }
 
-ALL=(heaps list alloc run migrate_and_show usage examples text_is_json who_holds
-     drivers_hold run_when_full migrate_swapped migrate_several killed
-     interrupted full_disk json_of_all forged_names odd_groups vanishing
-     migrate_huge reasons hold_zero wait_for_room room list_quick device_behind
-     read_only narrow completion)
+ALL=(heaps heap_links list alloc run migrate_and_show usage examples
+     text_is_json who_holds drivers_hold run_when_full migrate_swapped
+     migrate_several killed interrupted full_disk json_of_all forged_names
+     odd_groups vanishing migrate_huge reasons hold_zero wait_for_room room
+     list_quick device_behind read_only narrow completion)
 run_tests "${@:-${ALL[@]}}"

@@ -1394,23 +1394,22 @@ TEST_F(dev, many_buffers)
 /* Who can have no descriptor has nobody displaced (invariant 4). */
 TEST_F(dev, no_descriptor_left)
 {
+	const unsigned int contig = DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_CONTIG;
 	const int fd = self->e.fd, d1 = self->e.n.d1;
+	const size_t all = node_bytes(d1);
 	struct devmem_info before, after;
 
 	ASSERT_EQ(0, try_migrate(fd, self->e.p, SIZE, d1, DEVMEM_SELF, 0));
 	ASSERT_TRUE(placed(self->e.p, SIZE, d1, 1));
 	ASSERT_EQ(0, devmem_info(fd, d1, 0, &before));
 	ASSERT_EQ(0, set_limit(RLIMIT_NOFILE, next_fd()));
-	EXPECT_EQ(-EMFILE, try_alloc(fd, d1, node_bytes(d1),
-				     DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_CONTIG,
-				     0));
+	EXPECT_EQ(-EMFILE, try_alloc(fd, d1, all, contig, 0));
 	ASSERT_EQ(0, devmem_info(fd, d1, 0, &after));
 	EXPECT_EQ(before.displaced, after.displaced);
 	EXPECT_TRUE(placed(self->e.p, SIZE, d1, 1));
 
 	ASSERT_EQ(0, set_limit(RLIMIT_NOFILE, MANY));
-	EXPECT_EQ(0, try_alloc(fd, d1, node_bytes(d1),
-			       DEVMEM_ALLOC_EXACT | DEVMEM_ALLOC_CONTIG, 0));
+	EXPECT_EQ(0, try_alloc(fd, d1, all, contig, 0));
 	ASSERT_EQ(0, devmem_info(fd, d1, 0, &after));
 	EXPECT_LT(before.displaced, after.displaced);
 }
@@ -2610,6 +2609,228 @@ TEST_F(dev, opposite_directions)
 		     others_on_node(holder, p, SIZE, e->n.s0) +
 		     others_on_node(holder, p, SIZE, e->n.s1));
 	EXPECT_EQ(0, end_holder(holder));
+}
+
+/* -- Everything on the same descriptors --------------------------------------------- */
+
+#define SLOTS		8
+#define FIRST_SLOT	100
+#define MIXERS		4
+
+struct mixer {
+	const struct env *e;
+	unsigned int seed;
+	atomic_bool stop;
+	long done[12];		/* of each kind, those that did something */
+};
+
+static int slot(struct mixer *m)
+{
+	return FIRST_SLOT + next_random(&m->seed) % SLOTS;
+}
+
+static bool mix_alloc(struct mixer *m)
+{
+	static const unsigned int flags[] = {
+		0, DEVMEM_ALLOC_CONTIG, DEVMEM_ALLOC_HUGE, DEVMEM_ALLOC_EXACT,
+	};
+	const struct nodes *n = &m->e->n;
+	unsigned int r = next_random(&m->seed);
+	int buf = devmem_alloc(m->e->fd, r & 1 ? n->d1 : n->d2,
+			       r & 2 ? HUGE : 2 * HUGE, flags[r / 4 % 4], 0);
+
+	if (buf < 0)
+		return false;
+	dup2(buf, slot(m));
+	close(buf);
+
+	return true;
+}
+
+static bool mix_close(struct mixer *m)
+{
+	return !close(slot(m));
+}
+
+/* Whose it is, changes under it, but a mapping has what it was made of. */
+static char *mix_map(struct mixer *m)
+{
+	char *p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, slot(m),
+		       0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool mix_touch(struct mixer *m)
+{
+	char *p = mix_map(m);
+
+	if (!p)
+		return false;
+	memset(p, 1, next_random(&m->seed) % HUGE);
+	munmap(p + PAGE, PAGE);
+	p[2 * PAGE] = 2;
+	munmap(p, HUGE);
+
+	return true;
+}
+
+static bool mix_remap(struct mixer *m)
+{
+	char *p = mix_map(m), *to;
+
+	if (!p)
+		return false;
+	to = mremap(p + PAGE, 4 * PAGE, 2 * PAGE, MREMAP_MAYMOVE);
+	if (to != MAP_FAILED) {
+		to[PAGE] = 1;
+		munmap(to, 2 * PAGE);
+	}
+	mprotect(p, PAGE, PROT_READ);
+	munmap(p, HUGE);
+
+	return to != MAP_FAILED;
+}
+
+static bool mix_fork(struct mixer *m)
+{
+	char *p = mix_map(m);
+	pid_t pid;
+
+	if (!p)
+		return false;
+	*p = 1;
+	pid = fork();
+	if (!pid) {
+		p[PAGE]++;
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	munmap(p, HUGE);
+
+	return pid > 0;
+}
+
+static bool mix_sync(struct mixer *m)
+{
+	struct dma_buf_sync sync = {
+		.flags = DMA_BUF_SYNC_RW | (m->seed & 4 ? DMA_BUF_SYNC_END : 0),
+	};
+
+	return !ioctl(slot(m), DMA_BUF_IOCTL_SYNC, &sync);
+}
+
+static bool mix_name(struct mixer *m)
+{
+	return !ioctl(slot(m), DMA_BUF_SET_NAME_A, m->seed & 4 ? "a" : "b\nc");
+}
+
+static bool mix_fdinfo(struct mixer *m)
+{
+	char path[64], text[512];
+	ssize_t len = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", slot(m));
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	len = read(fd, text, sizeof(text));
+	close(fd);
+
+	return len > 0;
+}
+
+static bool mix_peek(struct mixer *m)
+{
+	int mem = open("/proc/self/mem", O_RDWR);
+	char *p = mix_map(m), c = 1;
+	bool done = false;
+
+	if (p) {
+		done = pread(mem, &c, 1, (off_t)(p + PAGE)) == 1 &&
+		       pwrite(mem, &c, 1, (off_t)(p + HUGE - 1)) == 1;
+		munmap(p, HUGE);
+	}
+	close(mem);
+
+	return done;
+}
+
+/* A buffer in the middle of a range that moves */
+static bool mix_migrate(struct mixer *m)
+{
+	const struct nodes *n = &m->e->n;
+	char *p = map_anon(3 * HUGE);
+	bool done;
+
+	if (!p)
+		return false;
+	memset(p, 1, 4 * PAGE);
+	mmap(p + HUGE, HUGE, PROT_READ, MAP_SHARED | MAP_FIXED, slot(m), 0);
+	done = !try_migrate(m->e->fd, p, 2 * HUGE, m->seed & 4 ? n->d1 :
+			    DEVMEM_NODE_SYSTEM, DEVMEM_SELF, 0) &&
+	       !try_verify(m->e->fd, p, 2 * HUGE, DEVMEM_SELF);
+	munmap(p, 3 * HUGE);
+
+	return done;
+}
+
+static bool mix_watch(struct mixer *m)
+{
+	return !devmem_watch(m->e->fd, m->e->n.d1, m->seed & 4 ? PAGE : 0,
+			     -1) && ready(m->e->fd, 0) >= 0;
+}
+
+static void *mix(void *arg)
+{
+	static bool (* const kinds[])(struct mixer *m) = {
+		mix_alloc, mix_alloc, mix_close, mix_touch, mix_remap, mix_fork,
+		mix_sync, mix_name, mix_fdinfo, mix_peek, mix_migrate, mix_watch,
+	};
+	struct mixer *m = arg;
+
+	while (!m->stop) {
+		unsigned int kind = next_random(&m->seed) % 12;
+
+		m->done[kind] += kinds[kind](m);
+	}
+
+	return NULL;
+}
+
+/* Threads that close, and open again, what the others are using */
+TEST_F(dev, mixed)
+{
+	struct mixer m[MIXERS] = { };
+	pthread_t threads[MIXERS];
+	long done;
+	int i, k;
+
+	ticks(3000);
+	for (i = 0; i < MIXERS; i++) {
+		m[i].e = &self->e;
+		m[i].seed = 1 + i;
+		pthread_create(&threads[i], NULL, mix, &m[i]);
+	}
+	for (i = 0; i < 600; i++)
+		usleep(10000);
+	for (i = 0; i < MIXERS; i++)
+		m[i].stop = true;
+	for (i = 0; i < MIXERS; i++)
+		pthread_join(threads[i], NULL);
+	ticks(0);
+	for (k = 0; k < 12; k++) {
+		for (i = 0, done = 0; i < MIXERS; i++)
+			done += m[i].done[k];
+		EXPECT_LT(0, done) {
+			TH_LOG("kind %d", k);
+		}
+	}
+	for (i = 0; i < SLOTS; i++)
+		close(FIRST_SLOT + i);
+	EXPECT_EQ(0, node_left(self->e.n.d1));
+	EXPECT_EQ(0, node_left(self->e.n.d2));
 }
 
 /* -- A node that goes away ---------------------------------------------------------- */
