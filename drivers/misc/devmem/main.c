@@ -382,8 +382,12 @@ static void start_watch(struct devmem_file *df, const struct devmem_watch *w,
 	df->nr_pages = (w->free >> PAGE_SHIFT) + !PAGE_ALIGNED(w->free);
 	df->eventfd = eventfd;
 	df->room = 0;
+	/* Who comes doesn't have the others looked at: they may be very many. */
+	if (list_empty(&watches))
+		queue_delayed_work(system_unbound_wq, &watch_work,
+				   WATCH_INTERVAL);
 	list_add_tail(&df->list, &watches);
-	mod_delayed_work(system_unbound_wq, &watch_work, 0);
+	tell(df, room(df));
 }
 
 static int check_watch(const struct devmem_watch *w)

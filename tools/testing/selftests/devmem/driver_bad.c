@@ -1345,6 +1345,15 @@ TEST_F(buffer, fork_and_exec)
 	EXPECT_EQ(1, WEXITSTATUS(in_child(exec_test, command)));
 }
 
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
 /* -- Many, and limits ----------------------------------------------------------- */
 
 static int set_limit(int what, rlim_t max)
@@ -1448,6 +1457,40 @@ TEST_F(dev, many_watches)
 	close(event);
 	for (i = 0; i < n; i++)
 		close(first + i);
+}
+
+/* Seconds for so many new watches, each instead of the one before */
+static double watch_again(int fd, int nid, int times)
+{
+	double start = now();
+
+	while (times--)
+		if (devmem_watch(fd, nid, PAGE, -1))
+			return -1;
+
+	return now() - start;
+}
+
+#define VERY_MANY	50000
+
+/* It doesn't matter to who comes how many are there. */
+TEST_F(dev, watch_among_many)
+{
+	const int d1 = self->e.n.d1, fd = self->e.fd;
+	double alone, among;
+	int n, other;
+
+	ASSERT_EQ(0, set_limit(RLIMIT_NOFILE, VERY_MANY));
+	watch_again(fd, d1, 100);
+	alone = watch_again(fd, d1, 2000);
+	ASSERT_LT(0, alone);
+	for (n = 0; (other = open(DEV, O_RDONLY)) >= 0; n++)
+		ASSERT_EQ(0, devmem_watch(other, d1, PAGE, -1));
+	EXPECT_LT(VERY_MANY - 20, n);
+	among = watch_again(fd, d1, 2000);
+	TH_LOG("%.1f us alone, %.1f among %d", alone * 500, among * 500, n);
+	EXPECT_LT(0, among);
+	EXPECT_GT(4 * alone + 0.05, among);
 }
 
 TEST_F(dev, limits)
@@ -1793,15 +1836,6 @@ TEST_F(dev, other_user)
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, end_holder(holder));
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-
-	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 /* A call waits for the exec of a process, whose rights it looks at, to end. */
