@@ -345,6 +345,25 @@ check_group()
 	same "rules of udev" "$rules" 'GROUP="render", MODE="0664'
 }
 
+# No text names an option that nobody has.
+check_texts()
+{
+	local guide=$here/../../Documentation/admin-guide/mm/device_coherent.rst
+	local name
+
+	{
+		sed -n 's/^\.Dl devmem //p' "$page" | sed 's/\\-/-/g; s/ -- .*//'
+		[[ ! -e $guide ]] ||
+			sed -n '/``devmem list/,/^All but/p' "$guide" |
+			sed 's/numactl [^`]*//'
+	} | grep -oE -e '--[a-z][a-z-]*' | sort -u >"$work/named"
+	[[ -s $work/named ]] || wrong "texts: no options"
+	while read -r name; do
+		grep -qx -e "$name" <<<"$all_options" ||
+			wrong "texts: $name is no option"
+	done <"$work/named"
+}
+
 check_page()
 {
 	local text
@@ -377,5 +396,6 @@ check_narrow
 check_output
 check_completion_of_values
 check_group
+check_texts
 check_page
 exit $failed

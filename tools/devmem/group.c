@@ -76,60 +76,71 @@ static void add_pid(pid_t pid, pid_t **pids, int *nr)
 	(*pids)[(*nr)++] = pid;
 }
 
-/* Return: 0, or -1 if it is too long */
-static int join(char path[PATH], const char *group, const char *name)
+/* Return: 0, or -ENAMETOOLONG */
+static int append(char path[PATH], const char *name)
 {
-	return snprintf(path, PATH, "%s/%s", group, name) < PATH ? 0 : -1;
+	size_t len = strlen(path);
+
+	if (snprintf(path + len, PATH - len, "/%s", name) < (int)(PATH - len))
+		return 0;
+	path[len] = '\0';
+	return -ENAMETOOLONG;
 }
 
 /* Return: 0 or -errno */
-static int add_group(const char *group, pid_t **pids, int *nr)
+static int add_group(char path[PATH], pid_t **pids, int *nr)
 {
-	char path[PATH];
-	FILE *f;
-	int pid, err = 0;
+	size_t len = strlen(path);
+	int pid, err = append(path, "cgroup.procs");
+	FILE *f = err ? NULL : fopen(path, "re");
 
-	if (join(path, group, "cgroup.procs"))
-		return -ENAMETOOLONG;
-	f = fopen(path, "re");
-	if (!f)
-		return -errno;
+	if (!err && !f)
+		err = -errno;
+	path[len] = '\0';
+	if (err)
+		return err;
 	while (fscanf(f, "%d", &pid) == 1) {
 		/* 0: of another PID namespace */
 		if (pid > 0)
 			add_pid(pid, pids, nr);
 	}
-	/* A threaded group has no processes that it could name. */
+	/* A threaded group can't name processes, which the one above it does. */
 	if (ferror(f))
 		err = -errno;
 	fclose(f);
 	return err;
 }
 
-/* Return: 0 or -errno; one below that has gone isn't missed. */
-static int add_groups(const char *group, pid_t **pids, int *nr)
+static bool is_group(const char *path)
 {
-	int err = add_group(group, pids, nr);
-	struct dirent *entry;
-	char path[PATH];
 	struct stat st;
+
+	return !lstat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* The path is one buffer for all of them, however deep. Return: 0 or -errno */
+static int add_groups(char path[PATH], pid_t **pids, int *nr)
+{
+	int err = add_group(path, pids, nr);
+	size_t len = strlen(path);
+	struct dirent *entry;
 	DIR *dir;
 
 	if (err)
 		return err;
-	dir = opendir(group);
+	dir = opendir(path);
 	if (!dir)
 		return -errno;
 	while (!err && (entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		if (join(path, group, entry->d_name)) {
-			err = -ENAMETOOLONG;
-		} else if (!lstat(path, &st) && S_ISDIR(st.st_mode)) {
+		err = append(path, entry->d_name);
+		if (!err && is_group(path))
 			err = add_groups(path, pids, nr);
-			if (err == -ENOENT || err == -ENODEV)
-				err = 0;
-		}
+		path[len] = '\0';
+		/* It has gone, or is threaded. */
+		if (err == -ENOENT || err == -ENODEV || err == -EOPNOTSUPP)
+			err = 0;
 	}
 	closedir(dir);
 	return err;
@@ -142,12 +153,13 @@ static int add_groups(const char *group, pid_t **pids, int *nr)
 int group_processes(const char *path, pid_t **pids, int *nr)
 {
 	char group[PATH];
+	int len = snprintf(group, PATH, "%s/cgroup.procs", path);
 
-	if (join(group, path, "cgroup.procs"))
+	if (len >= PATH)
 		return -ENAMETOOLONG;
 	if (!access(group, F_OK))
-		return add_groups(path, pids, nr);
-	if (join(group, ROOT, path + (path[0] == '/')))
-		return -ENAMETOOLONG;
-	return add_groups(group, pids, nr);
+		group[len - strlen("/cgroup.procs")] = '\0';
+	else
+		len = snprintf(group, PATH, ROOT "/%s", path + (path[0] == '/'));
+	return len < PATH ? add_groups(group, pids, nr) : -ENAMETOOLONG;
 }

@@ -288,6 +288,15 @@ migrate_several() {
 	[[ ! -s $OUT ]] || fail "--quiet: $(cat "$OUT")"
 	(($(node_used "$NID") >= 2048)) || fail "$(node_used "$NID") pages moved"
 	run_tool 1 migrate --cgroup /nowhere --to "$NID"
+	run_tool 1 migrate --cgroup "$(printf 'x%.0s' {1..5000})" --to "$NID"
+	# A threaded group says nothing, the one above all of it.
+	echo "$TASK" >"$CG/devmem_tool/cgroup.procs"
+	rmdir "$CG/devmem_tool/below"
+	mkdir "$CG/devmem_tool/threaded"
+	echo threaded >"$CG/devmem_tool/threaded/cgroup.type"
+	run_tool 1 migrate --cgroup "$CG/devmem_tool/threaded" --to "$NID"
+	run_tool 0 migrate --cgroup "$CG/devmem_tool" --to "$NID"
+	rmdir "$CG/devmem_tool/threaded"
 	# One that is gone isn't the end for the others.
 	run_tool 1 migrate --pid 999999 --pid "$first,$TASK" --to system
 	expect_all_free
