@@ -182,14 +182,18 @@ FIXTURE(given_back)
 FIXTURE_VARIANT(given_back)
 {
 	int mode;
+	int percent;	/* of what was given back, so much is to be had */
 };
 
 FIXTURE_VARIANT_ADD(given_back, bind) {
 	.mode = MPOL_BIND,
+	.percent = 100,
 };
 
+/* Doesn't wait for who has a page just then, but takes system memory. */
 FIXTURE_VARIANT_ADD(given_back, preferred) {
 	.mode = MPOL_PREFERRED,
+	.percent = 90,
 };
 
 FIXTURE_SETUP(given_back)
@@ -223,7 +227,8 @@ TEST_F_TIMEOUT(given_back, partly_mapped, PATIENCE)
 	/* The kernel may have split one or two by itself. */
 	ASSERT_LT(free_pages(self->m.dev), half / 4);
 	after_a_while();
-	EXPECT_EQ(half, touch(self->m.dev, variant->mode, half));
+	EXPECT_LE(half * variant->percent / 100,
+		  touch(self->m.dev, variant->mode, half));
 	for (at = 0; at < size; at += HUGE)
 		EXPECT_TRUE(intact(p + at, PAGE, 1 + at / PAGE));
 }
@@ -244,7 +249,7 @@ TEST_F_TIMEOUT(given_back, zeroes_stay, PATIENCE)
 	for (at = 0; at < size; at += HUGE)
 		ASSERT_EQ(0, madvise(p + at, PAGE, MADV_DONTNEED));
 	after_a_while();
-	EXPECT_EQ((long)(size / HUGE),
+	EXPECT_LE((long)(size / HUGE) * variant->percent / 100,
 		  touch(self->m.dev, variant->mode, size / HUGE));
 	EXPECT_EQ(kept, on_node(p, size, self->m.dev));
 }
@@ -271,7 +276,8 @@ TEST_F_TIMEOUT(given_back, lazily_freed, PATIENCE)
 	/* One that its owner writes to again stays. */
 	memcpy(p, "still mine", sizeof("still mine"));
 	after_a_while();
-	EXPECT_EQ(pages, touch(self->m.dev, variant->mode, pages));
+	EXPECT_LE(pages * variant->percent / 100,
+		  touch(self->m.dev, variant->mode, pages));
 	EXPECT_STREQ("still mine", p);
 	EXPECT_TRUE(intact(p + half, half / 2, 2));
 }
@@ -292,7 +298,8 @@ TEST_F_TIMEOUT(given_back, lazily_freed_huge, PATIENCE)
 	drain_lists();
 	ASSERT_LT(free_pages(self->m.dev), 64);
 	after_a_while();
-	EXPECT_EQ(pages, touch(self->m.dev, variant->mode, pages));
+	EXPECT_LE(pages * variant->percent / 100,
+		  touch(self->m.dev, variant->mode, pages));
 }
 
 /* -- What only a request collects that has nowhere else to go --------------- */
