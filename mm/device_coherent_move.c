@@ -18,7 +18,8 @@
  * with one, and who touches the page waits for the lock of the folio. The
  * mapping's reference is the mover's.
  *
- *   device_coherent_take()          mmap lock for reading, page table lock; the
+ *   device_coherent_take(), and _at_once() where nobody mirrors the address space
+ *                                   mmap lock for reading, page table lock; the
  *                                   entries become migration entries
  *   device_coherent_mover_flush()   mmap lock for reading; one flush for all
  *   device_coherent_mover_run()     no lock; targets, the copy by migrate_folio(),
@@ -54,6 +55,9 @@
 #include "device_coherent_move.h"
 #include "internal.h"
 
+/* The walk stops behind the page table with which there are enough. */
+#define MAX_PAGES	(DEVICE_COHERENT_MOVE_PAGES + PTRS_PER_PTE - 1)
+
 /**
  * struct moving - a page in flight
  * @src: the old one
@@ -82,13 +86,14 @@ struct moving {
  * @to: the node that the batch goes to
  * @room: the batch may have so many pages
  * @nr: it has so many
+ * @nr_isolated: so many have left their LRU list
+ * @others: somebody else may wait for a page
  * @anon_vma: of the page that was taken last
  * @vma: the mapping whose pages were taken since the last flush
  * @start: the first of those
  * @end: behind the last; 0 if there are none
  * @several: they are of several mappings
  * @max: there is place for so many pages
- * @targets: and for their targets
  * @pages: the batch
  */
 struct device_coherent_mover {
@@ -101,6 +106,8 @@ struct device_coherent_mover {
 	int to;
 	unsigned int room;
 	unsigned int nr;
+	unsigned int nr_isolated;
+	bool others;
 	struct anon_vma *anon_vma;
 
 	struct vm_area_struct *vma;
@@ -109,7 +116,6 @@ struct device_coherent_mover {
 	bool several;
 
 	unsigned int max;
-	struct page **targets;
 	struct moving pages[] __counted_by(max);
 };
 
@@ -167,9 +173,19 @@ static struct folio *simple_folio(struct vm_area_struct *vma,
 	return folio;
 }
 
+/* There is one place less then, on the nodes that this one may go to. */
+static void count_on(struct device_coherent_mover *mover, struct folio *folio)
+{
+	if (mover->nodes && mover->from == NUMA_NO_NODE) {
+		mover->from = folio_nid(folio);
+		mover->to = device_coherent_nearest_system_node(mover->from);
+	}
+	mover->room--;
+}
+
 /**
  * device_coherent_may_take - may this page be moved the short way?
- * @mover: where to; there is one place less then
+ * @mover: where to; it is counted on then that the page will be taken
  * @vma: the mapping
  * @addr: the page
  * @pte: its entry
@@ -188,11 +204,7 @@ bool device_coherent_may_take(struct device_coherent_mover *mover,
 	folio = simple_folio(vma, addr, pte);
 	if (!folio || !wants_to_move(mover, folio))
 		return false;
-	if (mover->nodes && mover->from == NUMA_NO_NODE) {
-		mover->from = folio_nid(folio);
-		mover->to = device_coherent_nearest_system_node(mover->from);
-	}
-	mover->room--;
+	count_on(mover, folio);
 
 	return true;
 }
@@ -220,6 +232,20 @@ static pte_t migration_pte(const struct page *page, pte_t pte)
 	return swp_pte;
 }
 
+/* From here to the flush, who zaps entries of this mm flushes by himself. */
+static void begin_flush(struct device_coherent_mover *mover,
+			struct vm_area_struct *vma, unsigned long addr)
+{
+	if (!mover->end) {
+		inc_tlb_flush_pending(mover->mm);
+		mover->vma = vma;
+		mover->start = addr;
+		mover->several = false;
+	}
+	mover->several |= mover->vma != vma;
+	mover->end = addr + PAGE_SIZE;
+}
+
 /*
  * As try_to_migrate_one() with a flush that is still to come: folios are locked
  * by trylock alone, as one has many of them. No PG_lru: isolated; it leaves the
@@ -238,8 +264,10 @@ static bool take_page(struct device_coherent_mover *mover,
 	if (!is_simple(folio) || !folio_test_clear_lru(folio))
 		goto out_unlock;
 
-	flush_cache_page(vma, addr, pte_pfn(pte));
+	begin_flush(mover, vma, addr);
+	flush_cache_page(vma, addr, folio_pfn(folio));
 	pte = ptep_get_and_clear(mover->mm, addr, ptep);
+	/* A pin by gup_fast_pte_range() shows by now, or it sees the entry go. */
 	if (folio_try_share_anon_rmap_pte(folio, &folio->page)) {
 		set_pte_at(mover->mm, addr, ptep, pte);
 		folio_set_lru(folio);
@@ -281,25 +309,93 @@ static void count_isolated(struct count *count, int nid, long nr_pages)
 	count->nr_pages += nr_pages;
 }
 
-/* Those from @first on, which were isolated in that PG_lru was cleared */
-static void leave_lru(struct device_coherent_mover *mover, unsigned int first)
+/* LRU lists, locked; and pages of them that came or went, not counted yet */
+struct lists {
+	struct lruvec *lruvec;
+	enum zone_type zid;
+	long nr_pages[LRU_ACTIVE_ANON + 1];
+};
+
+static void unlock_lists(struct lists *lists)
+{
+	enum lru_list lru;
+
+	if (!lists->lruvec)
+		return;
+	__acquire(&lists->lruvec->lru_lock);	/* sparse doesn't see it */
+	for (lru = LRU_INACTIVE_ANON; lru <= LRU_ACTIVE_ANON; lru++)
+		if (lists->nr_pages[lru])
+			update_lru_size(lists->lruvec, lru, lists->zid,
+					lists->nr_pages[lru]);
+	unlock_page_lruvec_irq(lists->lruvec);
+	*lists = (struct lists){ };
+}
+
+static noinline void change_lists(struct lists *lists, struct folio *folio)
+{
+	unlock_lists(lists);
+	lists->lruvec = folio_lruvec_lock_irq(folio);
+	lists->zid = folio_zonenum(folio);
+}
+
+/* Those of a page, which is isolated, and so stays in its group. */
+static void lock_lists(struct lists *lists, struct folio *folio)
+{
+	if (!lists->lruvec || lists->zid != folio_zonenum(folio) ||
+	    !folio_matches_lruvec(folio, lists->lruvec))
+		change_lists(lists, folio);
+}
+
+/* As folio_lru_list(), for a page that is_simple() */
+static enum lru_list list_of(const struct folio *folio)
+{
+	return folio_test_active(folio) ? LRU_ACTIVE_ANON : LRU_INACTIVE_ANON;
+}
+
+/*
+ * As lruvec_del_folio(), and lruvec_add_folio() below, but that the sizes of the
+ * lists are counted once for all pages, as isolate_lru_folios() does it.
+ */
+static void leave_list(struct lists *lists, struct folio *folio)
+{
+	enum lru_list lru;
+
+	lock_lists(lists, folio);
+	lru = list_of(folio);
+	if (lru_gen_del_folio(lists->lruvec, folio, false))
+		return;
+	list_del(&folio->lru);
+	lists->nr_pages[lru]--;
+}
+
+static void join_list(struct lists *lists, struct folio *folio)
+{
+	enum lru_list lru;
+
+	lock_lists(lists, folio);
+	lru = list_of(folio);
+	folio_set_lru(folio);
+	if (lru_gen_add_folio(lists->lruvec, folio, false))
+		return;
+	list_add(&folio->lru, &lists->lruvec->lists[lru]);
+	lists->nr_pages[lru]++;
+}
+
+/* Those that were taken since, and isolated in that PG_lru was cleared */
+static void leave_lru(struct device_coherent_mover *mover)
 {
 	struct count isolated = { .nid = NUMA_NO_NODE };
-	struct lruvec *lruvec = NULL;
-	unsigned int i;
+	unsigned int i, first = mover->nr_isolated;
+	struct lists lists = { };
 
-	for (i = first; i < mover->nr; i++) {
-		struct folio *src = mover->pages[i].src;
-
-		lruvec = folio_lruvec_relock_irq(src, lruvec);
-		lruvec_del_folio(lruvec, src);
-	}
-	if (lruvec)
-		unlock_page_lruvec_irq(lruvec);
+	for (i = first; i < mover->nr; i++)
+		leave_list(&lists, mover->pages[i].src);
+	unlock_lists(&lists);
 
 	for (i = first; i < mover->nr; i++)
 		count_isolated(&isolated, folio_nid(mover->pages[i].src), 1);
 	count_isolated(&isolated, NUMA_NO_NODE, 0);
+	mover->nr_isolated = mover->nr;
 }
 
 /*
@@ -307,8 +403,10 @@ static void leave_lru(struct device_coherent_mover *mover, unsigned int first)
  * then: as in migrate_folio_unmap(), but once for all pages of a mapping.
  */
 static void hold_anon_vma(struct device_coherent_mover *mover,
-			  struct vm_area_struct *vma, unsigned int first)
+			  struct vm_area_struct *vma)
 {
+	unsigned int first = mover->nr_isolated;
+
 	if (first && mover->anon_vma == vma->anon_vma)
 		return;
 
@@ -317,28 +415,13 @@ static void hold_anon_vma(struct device_coherent_mover *mover,
 	mover->pages[first].anon_vma = vma->anon_vma;
 }
 
-/* From here to the flush, who zaps entries of this mm flushes by himself. */
-static void begin_flush(struct device_coherent_mover *mover,
-			struct vm_area_struct *vma, unsigned long start,
-			unsigned long end)
-{
-	if (!mover->end) {
-		inc_tlb_flush_pending(mover->mm);
-		mover->vma = vma;
-		mover->start = start;
-		mover->several = false;
-	}
-	mover->several |= mover->vma != vma;
-	mover->end = end;
-}
-
 static void take_ptes(struct device_coherent_mover *mover,
 		      struct vm_area_struct *vma, pmd_t *pmd,
 		      unsigned long addr, unsigned long *wanted,
 		      unsigned int nr)
 {
-	unsigned int i, first = mover->nr;
 	spinlock_t *ptl;	/* of the page table */
+	unsigned int i;
 	pte_t *start;
 
 	start = pte_offset_map_lock(mover->mm, pmd, addr, &ptl);
@@ -350,9 +433,50 @@ static void take_ptes(struct device_coherent_mover *mover,
 		if (take_page(mover, vma, addr + i * PAGE_SIZE, start + i))
 			__clear_bit(i, wanted);
 	arch_leave_lazy_mmu_mode();
-	if (mover->nr > first)
-		hold_anon_vma(mover, vma, first);
 	pte_unmap_unlock(start, ptl);
+}
+
+/**
+ * device_coherent_take_at_once - take a page, if it may be moved the short way
+ * @mover: where to
+ * @vma: the mapping
+ * @addr: the page
+ * @ptep: its entry
+ *
+ * Of an address space that nobody mirrors who would have to hear of it first.
+ *
+ * Context: The caller holds the mmap lock for reading, and doesn't drop it
+ * before device_coherent_mover_flush(); and the lock of the page table, after
+ * which it calls device_coherent_took().
+ * Return: true if it was taken.
+ */
+bool device_coherent_take_at_once(struct device_coherent_mover *mover,
+				  struct vm_area_struct *vma,
+				  unsigned long addr, pte_t *ptep)
+{
+	if (!mover->room || !may_take_from(vma) ||
+	    !take_page(mover, vma, addr, ptep))
+		return false;
+	count_on(mover, mover->pages[mover->nr - 1].src);
+
+	return true;
+}
+
+/**
+ * device_coherent_took - pages were taken; the lock of the page table is dropped
+ * @mover: where to
+ * @vma: the mapping
+ *
+ * Context: Process context. The caller holds the mmap lock for reading.
+ */
+void device_coherent_took(struct device_coherent_mover *mover,
+			  struct vm_area_struct *vma)
+{
+	if (mover->nr == mover->nr_isolated)
+		return;
+
+	hold_anon_vma(mover, vma);
+	leave_lru(mover);
 }
 
 /**
@@ -379,20 +503,41 @@ void device_coherent_take(struct device_coherent_mover *mover,
 {
 	unsigned int begin = find_first_bit(wanted, nr);
 	struct mmu_notifier_range range;
-	unsigned int first = mover->nr;
-	unsigned long end;
 
 	if (begin == nr)
 		return;
 
-	end = addr + (find_last_bit(wanted, nr) + 1) * PAGE_SIZE;
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mover->mm,
-				addr + begin * PAGE_SIZE, end);
+				addr + begin * PAGE_SIZE,
+				addr + (find_last_bit(wanted, nr) + 1) *
+				PAGE_SIZE);
 	mmu_notifier_invalidate_range_start(&range);
-	begin_flush(mover, vma, range.start, end);
 	take_ptes(mover, vma, pmd, addr, wanted, nr);
 	mmu_notifier_invalidate_range_end(&range);
-	leave_lru(mover, first);
+	device_coherent_took(mover, vma);
+}
+
+/* Does somebody wait for the lock of one? */
+static bool is_awaited(const struct moving *m, const struct moving *end)
+{
+	for (; m < end; m++)
+		if (folio_test_waiters(m->src))
+			return true;
+
+	return false;
+}
+
+/**
+ * device_coherent_mover_awaited - does somebody wait for a page that was taken?
+ * @mover: what was taken
+ *
+ * Context: Any.
+ * Return: true if it shouldn't take long until they are moved.
+ */
+bool device_coherent_mover_awaited(struct device_coherent_mover *mover)
+{
+	return mover->others &&
+	       is_awaited(mover->pages, mover->pages + mover->nr);
 }
 
 /**
@@ -401,7 +546,8 @@ void device_coherent_take(struct device_coherent_mover *mover,
  *
  * Until then, a CPU that does may write to the pages: they aren't copied before.
  *
- * Context: Process context. The caller still holds the mmap lock.
+ * Context: Process context. The caller still holds the mmap lock: mremap() and
+ * munmap() don't know of what is still remembered.
  */
 void device_coherent_mover_flush(struct device_coherent_mover *mover)
 {
@@ -457,26 +603,26 @@ static unsigned long free_targets(const struct device_coherent_mover *mover)
 }
 
 /*
- * At once, or not at all: others wait for the pages that these are for. And
- * for no more than these, so that nobody finds the device full meanwhile. What
- * a CPU's list holds when nothing else is free, is left to a request that may
- * drain it.
+ * For a part of the batch. At once, or not at all: others wait for the pages that
+ * these are for. And for no more than these, so that nobody finds the device full
+ * meanwhile. What a CPU's list holds when nothing else is free, is left to a
+ * request that may drain it.
  */
-static void get_targets(struct device_coherent_mover *mover)
+static void get_targets(struct device_coherent_mover *mover,
+			struct page **targets, unsigned int wanted)
 {
-	unsigned int nr = 0, had;
 	unsigned long room;
+	unsigned int nr = 0, had;
 
-	memset(mover->targets, 0, mover->nr * sizeof(*mover->targets));
+	memset(targets, 0, wanted * sizeof(*targets));
 	do {
 		had = nr;
 		room = free_targets(mover);
-		if (had == mover->nr || !room)
+		if (!room)
 			break;
 		nr = __alloc_pages_bulk(mover->gfp, mover->to, mover->nodes,
-					min(mover->nr, had + room), NULL,
-					mover->targets);
-	} while (nr > had);
+					min(wanted, had + room), NULL, targets);
+	} while (nr > had && nr < wanted);
 }
 
 /* Pages that went from one node to one other, not counted yet */
@@ -518,21 +664,74 @@ out_put:
 	return NULL;
 }
 
-static void move_all(struct device_coherent_mover *mover)
+/*
+ * The parts of the batch: its pages are copied, and who waits for one of them
+ * goes on, before it is the next part's turn. As many pages as folios_put()
+ * frees at once.
+ */
+#define PART		PAGEVEC_SIZE
+#define MAX_PARTS	DIV_ROUND_UP(MAX_PAGES, PART)
+
+/* After as many parts it is looked who waits for which of the others. */
+#define LOOK_AFTER	4
+
+/**
+ * struct parts - those that are left
+ * @left: bits for them
+ * @awaited: of those, the ones that somebody waited for at the last look
+ * @since: parts since then
+ */
+struct parts {
+	DECLARE_BITMAP(left, MAX_PARTS);
+	DECLARE_BITMAP(awaited, MAX_PARTS);
+	unsigned int since;
+};
+
+static struct moving *end_of_part(struct device_coherent_mover *mover,
+				  unsigned int part)
+{
+	return mover->pages + min((part + 1) * PART, mover->nr);
+}
+
+/*
+ * A batch is large, so that there are few interrupts of other CPUs for the
+ * flush. For a thread to wait no longer for it, its page comes first, and those
+ * that follow. Returns MAX_PARTS if none is left.
+ */
+static unsigned int next_part(struct device_coherent_mover *mover,
+			      struct parts *parts)
+{
+	unsigned int part;
+
+	if (parts->since++ % LOOK_AFTER == 0 && mover->others &&
+	    bitmap_empty(parts->awaited, MAX_PARTS))
+		for_each_set_bit(part, parts->left, MAX_PARTS)
+			if (is_awaited(mover->pages + part * PART,
+				       end_of_part(mover, part)))
+				__set_bit(part, parts->awaited);
+	part = find_first_bit(parts->awaited, MAX_PARTS);
+	if (part == MAX_PARTS)
+		part = find_first_bit(parts->left, MAX_PARTS);
+	if (part < MAX_PARTS) {
+		__clear_bit(part, parts->awaited);
+		__clear_bit(part, parts->left);
+	}
+
+	return part;
+}
+
+static void move_part(struct moving *m, struct moving *end,
+		      struct page **targets)
 {
 	struct moved moved = { .from = NUMA_NO_NODE };
-	unsigned int i;
 
-	for (i = 0; i < mover->nr; i++) {
-		struct moving *m = &mover->pages[i];
-
-		if (mover->targets[i])
-			m->dst = move_page(m->src, mover->targets[i]);
+	for (; m < end; m++, targets++) {
+		if (*targets)
+			m->dst = move_page(m->src, *targets);
 		/* Once it is mapped, the new page may go at any moment. */
 		if (m->dst)
 			count_moved(&moved, folio_nid(m->src),
 				    folio_nid(m->dst));
-		cond_resched();
 	}
 	count_moved(&moved, NUMA_NO_NODE, NUMA_NO_NODE);
 }
@@ -541,22 +740,14 @@ static void move_all(struct device_coherent_mover *mover)
  * Before they are mapped, as migrate_folio_move() does because of mlock(), but
  * there at once, not in a batch of this CPU's.
  */
-static void join_lru(struct device_coherent_mover *mover)
+static void join_lru(struct moving *m, struct moving *end)
 {
-	struct lruvec *lruvec = NULL;
-	unsigned int i;
+	struct lists lists = { };
 
-	for (i = 0; i < mover->nr; i++) {
-		struct folio *dst = mover->pages[i].dst;
-
-		if (!dst)
-			continue;
-		lruvec = folio_lruvec_relock_irq(dst, lruvec);
-		folio_set_lru(dst);
-		lruvec_add_folio(lruvec, dst);
-	}
-	if (lruvec)
-		unlock_page_lruvec_irq(lruvec);
+	for (; m < end; m++)
+		if (m->dst)
+			join_list(&lists, m->dst);
+	unlock_lists(&lists);
 }
 
 /* What remove_migration_pte() makes of it */
@@ -627,34 +818,30 @@ static void fill_pte(struct moving *m, struct vm_area_struct *vma, pte_t *ptep)
 	m->filled = true;
 }
 
-/* The entries of one page table from page @i on. Returns where to go on. */
-static unsigned int fill_table(struct device_coherent_mover *mover,
-			       unsigned int i)
+/* The entries of one page table from page @m on. Returns where to go on. */
+static struct moving *fill_table(struct mm_struct *mm, struct moving *m,
+				 struct moving *last)
 {
-	unsigned long addr = mover->pages[i].addr;
-	struct vm_area_struct *vma = vma_lookup(mover->mm, addr);
-	pmd_t *pmd = mm_find_pmd(mover->mm, addr);
-	unsigned long end;
+	struct vm_area_struct *vma = vma_lookup(mm, m->addr);
+	pmd_t *pmd = mm_find_pmd(mm, m->addr);
+	unsigned long addr = m->addr, end;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start;
 
 	if (!vma || !pmd)
-		return i + 1;
-	start = pte_offset_map_lock(mover->mm, pmd, addr, &ptl);
+		return m + 1;
+	start = pte_offset_map_lock(mm, pmd, addr, &ptl);
 	if (!start)
-		return i + 1;
+		return m + 1;
 	__acquire(ptl);		/* sparse doesn't see it */
 	end = pmd_addr_end(addr, vma->vm_end);
 	arch_enter_lazy_mmu_mode();
-	for (; i < mover->nr && mover->pages[i].addr < end; i++) {
-		struct moving *m = &mover->pages[i];
-
+	for (; m < last && m->addr < end; m++)
 		fill_pte(m, vma, start + ((m->addr - addr) >> PAGE_SHIFT));
-	}
 	arch_leave_lazy_mmu_mode();
 	pte_unmap_unlock(start, ptl);
 
-	return i;
+	return m;
 }
 
 /*
@@ -662,21 +849,19 @@ static unsigned int fill_table(struct device_coherent_mover *mover,
  * without waiting; where that isn't so, and for what isn't there any more, by
  * reverse map.
  */
-static void fill_entries(struct device_coherent_mover *mover)
+static void fill_entries(struct mm_struct *mm, struct moving *m,
+			 struct moving *end)
 {
-	unsigned int i = 0;
+	struct moving *next = m;
 
-	if (mmap_read_trylock(mover->mm)) {
-		while (i < mover->nr)
-			i = fill_table(mover, i);
-		mmap_read_unlock(mover->mm);
+	if (mmap_read_trylock(mm)) {
+		while (next < end)
+			next = fill_table(mm, next, end);
+		mmap_read_unlock(mm);
 	}
-	for (i = 0; i < mover->nr; i++) {
-		struct moving *m = &mover->pages[i];
-
+	for (; m < end; m++)
 		if (!m->filled)
 			remove_migration_ptes(m->src, m->dst ?: m->src, 0);
-	}
 }
 
 /* A page has moved: who waits for it wakes up, and the old one is free. */
@@ -692,17 +877,15 @@ static void finish_page(struct moving *m, struct folio_batch *old)
 }
 
 /* Returns how many pages have moved; what hasn't is added to @failed. */
-static unsigned int finish(struct device_coherent_mover *mover,
-			   struct list_head *failed)
+static unsigned int finish_part(struct moving *m, struct moving *end,
+				struct list_head *failed)
 {
 	struct count isolated = { .nid = NUMA_NO_NODE };
-	unsigned int i, nr = 0;
 	struct folio_batch old;
+	unsigned int nr = 0;
 
 	folio_batch_init(&old);
-	for (i = 0; i < mover->nr; i++) {
-		struct moving *m = &mover->pages[i];
-
+	for (; m < end; m++) {
 		if (m->dst) {
 			count_isolated(&isolated, folio_nid(m->src), -1);
 			finish_page(m, &old);
@@ -716,6 +899,21 @@ static unsigned int finish(struct device_coherent_mover *mover,
 	count_isolated(&isolated, NUMA_NO_NODE, 0);
 
 	return nr;
+}
+
+static unsigned int run_part(struct device_coherent_mover *mover,
+			     unsigned int part, struct list_head *failed)
+{
+	struct moving *m = mover->pages + part * PART;
+	struct moving *end = end_of_part(mover, part);
+	struct page *targets[PART];
+
+	get_targets(mover, targets, end - m);
+	move_part(m, end, targets);
+	join_lru(m, end);
+	fill_entries(mover->mm, m, end);
+
+	return finish_part(m, end, failed);
 }
 
 static void drop_anon_vmas(struct device_coherent_mover *mover)
@@ -739,23 +937,25 @@ static void drop_anon_vmas(struct device_coherent_mover *mover)
 unsigned long device_coherent_mover_run(struct device_coherent_mover *mover,
 					struct list_head *failed)
 {
-	unsigned int nr;
+	struct parts parts = { };
+	unsigned int part, nr = 0;
 
 	if (!mover->nr)
 		return 0;
 
 	trace_mm_migrate_pages_start(MIGRATE_ASYNC, MR_SYSCALL);
-	get_targets(mover);
-	move_all(mover);
-	join_lru(mover);
-	fill_entries(mover);
-	nr = finish(mover, failed);
+	bitmap_set(parts.left, 0, DIV_ROUND_UP(mover->nr, PART));
+	while ((part = next_part(mover, &parts)) < MAX_PARTS) {
+		nr += run_part(mover, part, failed);
+		cond_resched();
+	}
 	drop_anon_vmas(mover);
 	/* Those that failed are tried again, and counted then. */
 	count_vm_events(PGMIGRATE_SUCCESS, nr);
 	trace_mm_migrate_pages(nr, mover->nr - nr, 0, 0, 0, 0, MIGRATE_ASYNC,
 			       MR_SYSCALL);
 	mover->nr = 0;
+	mover->nr_isolated = 0;
 
 	return nr;
 }
@@ -769,6 +969,9 @@ unsigned long device_coherent_mover_run(struct device_coherent_mover *mover,
 void device_coherent_mover_ready(struct device_coherent_mover *mover)
 {
 	mover->from = NUMA_NO_NODE;
+	/* Two are the caller's, for himself and for the time of the call. */
+	mover->others = mover->mm != current->mm ||
+			atomic_read(&mover->mm->mm_users) > 2;
 	mover->room = min(mover->max, free_targets(mover));
 }
 
@@ -800,12 +1003,11 @@ struct device_coherent_mover *
 device_coherent_mover_start(struct mm_struct *mm, int nid, nodemask_t *allowed,
 			    unsigned long nr_pages)
 {
-	unsigned int max = min(nr_pages, 2 * DEVICE_COHERENT_MOVE_PAGES - 1);
+	unsigned int max = min(nr_pages, MAX_PAGES);
 	struct device_coherent_mover *mover;
 
 	/* The mover is to move pages off a full node, without a victim. */
-	mover = kvmalloc(size_add(struct_size(mover, pages, max),
-				  size_mul(max, sizeof(*mover->targets))),
+	mover = kvmalloc(struct_size(mover, pages, max),
 			 GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (!mover)
 		return NULL;
@@ -817,7 +1019,6 @@ device_coherent_mover_start(struct mm_struct *mm, int nid, nodemask_t *allowed,
 		.gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN,
 		.max = max,
 	};
-	mover->targets = (struct page **)&mover->pages[max];
 	if (nid == NUMA_NO_NODE)
 		mover->nodes = allowed;
 	else

@@ -19,6 +19,7 @@
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
+#include <linux/mmu_notifier.h>
 #include <linux/nodemask.h>
 #include <linux/notifier.h>
 #include <linux/pagewalk.h>
@@ -35,7 +36,8 @@
 /* The mmap lock is dropped after as many pages to move by migrate_pages() ... */
 #define BATCH_PAGES	(4UL * PTRS_PER_PTE)
 /* ... to which the last page table and the mover may add some, ... */
-#define MAX_QUEUED	(BATCH_PAGES + 3 * PTRS_PER_PTE)
+#define MAX_QUEUED	(BATCH_PAGES + DEVICE_COHERENT_MOVE_PAGES +	\
+			 2UL * PTRS_PER_PTE)
 /* ... or page tables looked at, or when somebody waits for it. */
 #define BATCH_TABLES	64
 
@@ -233,6 +235,26 @@ static unsigned long see_ptes(pte_t *ptep, unsigned long addr,
 }
 
 /*
+ * The same where there is nobody to be told before a page is taken. For that,
+ * he would need the mmap lock for writing.
+ */
+static unsigned long take_ptes(pte_t *ptep, unsigned long addr,
+			       unsigned long end, struct mm_walk *walk)
+{
+	struct range_walk *rw = walk->private;
+
+	arch_enter_lazy_mmu_mode();
+	for (; addr < end; ptep++, addr += PAGE_SIZE)
+		if (!device_coherent_take_at_once(rw->mover, walk->vma, addr,
+						  ptep) &&
+		    walk_pte(ptep, addr, addr + PAGE_SIZE, walk))
+			break;
+	arch_leave_lazy_mmu_mode();
+
+	return addr;
+}
+
+/*
  * Between two looks at them, somebody has got hold of these. It can't be gone
  * on from here, as what is behind them is counted.
  */
@@ -262,6 +284,7 @@ static void see_untaken(pmd_t *pmd, unsigned long addr, unsigned long end,
 static int walk_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 		      struct mm_walk *walk)
 {
+	bool mirrored = mm_has_notifiers(walk->mm);
 	struct range_walk *rw = walk->private;
 	spinlock_t *ptl;	/* of the page table */
 	unsigned long next;
@@ -272,23 +295,36 @@ static int walk_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 	if (!start)
 		return stop_at(rw, addr);
 	__acquire(ptl);		/* sparse doesn't see it */
-	next = see_ptes(start, addr, end, walk);
+	next = mirrored ? see_ptes(start, addr, end, walk) :
+			  take_ptes(start, addr, end, walk);
 	pte_unmap_unlock(start, ptl);
 
-	device_coherent_take(rw->mover, walk->vma, pmd, addr, rw->simple,
-			     PTRS_PER_PTE);
-	see_untaken(pmd, addr, next, walk);
+	if (mirrored) {
+		device_coherent_take(rw->mover, walk->vma, pmd, addr,
+				     rw->simple, PTRS_PER_PTE);
+		see_untaken(pmd, addr, next, walk);
+	} else {
+		device_coherent_took(rw->mover, walk->vma);
+	}
 
 	return next < end ? stop_to_drain(rw, next) : 0;
+}
+
+/* Half of them are, if somebody waits already for one that was taken. */
+static bool took_enough(struct device_coherent_mover *mover)
+{
+	unsigned int taken = device_coherent_mover_taken(mover);
+
+	return taken >= DEVICE_COHERENT_MOVE_PAGES ||
+	       (taken >= DEVICE_COHERENT_MOVE_PAGES / 2 &&
+		device_coherent_mover_awaited(mover));
 }
 
 /* Enough, for this time? Each time, one page table at least. */
 static bool is_enough(const struct range_walk *rw, struct mm_struct *mm)
 {
-	if (rw->queued >= BATCH_PAGES || rw->tables >= BATCH_TABLES)
-		return true;
-	if (rw->mover && device_coherent_mover_taken(rw->mover) >=
-			 DEVICE_COHERENT_MOVE_PAGES)
+	if (rw->queued >= BATCH_PAGES || rw->tables >= BATCH_TABLES ||
+	    (rw->mover && took_enough(rw->mover)))
 		return true;
 
 	return rw->tables && mmap_lock_is_contended(mm);
