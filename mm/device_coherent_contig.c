@@ -17,6 +17,7 @@
 #include <linux/alloc_tag.h>
 #include <linux/cpuset.h>
 #include <linux/device_coherent.h>
+#include <linux/device_coherent_range.h>
 #include <linux/genalloc.h>
 #include <linux/io.h>
 #include <linux/log2.h>
@@ -34,6 +35,9 @@ static DEFINE_MUTEX(contig_lock);
 
 /* Who looks at a page makes an attempt fail; as many may displace pages in vain. */
 #define MAX_ATTEMPTS	12
+
+/* Who has isolated pages puts them back or frees them in as many ticks, or not. */
+#define ISOLATED_TICKS	5
 
 /* What a range may consist of, before it is made */
 enum obtain {
@@ -144,6 +148,50 @@ struct wanted {
 	struct page *page;
 };
 
+/* Pages that are on no list, as somebody is about to move or to reclaim them */
+static unsigned long nr_isolated(const struct zone *zone)
+{
+	struct pglist_data *pgdat = zone->zone_pgdat;
+	long nr_pages = node_page_state(pgdat, NR_ISOLATED_ANON) +
+			node_page_state(pgdat, NR_ISOLATED_FILE);
+#ifdef CONFIG_SMP
+	int cpu;
+
+	/* Of what isn't there for long, much is still in the CPUs' parts. */
+	for_each_online_cpu(cpu) {
+		const s8 *diff = per_cpu_ptr(pgdat->per_cpu_nodestats,
+					     cpu)->vm_node_stat_diff;
+
+		nr_pages += diff[NR_ISOLATED_ANON] + diff[NR_ISOLATED_FILE];
+	}
+#endif
+
+	return max(nr_pages, 0L);
+}
+
+/*
+ * Could it be, if nobody were in the way? All of it consists of free pages, and
+ * of pages whose content goes to a free page outside of it, or to the system:
+ * so wherever it is, it is no more than what is free here, and there. Neither
+ * can it be more than what is free or movable.
+ */
+static bool there_is_room(const struct wanted *w)
+{
+	unsigned long free = device_coherent_nr_free(zone_to_nid(w->zone));
+	unsigned long movable = nr_isolated(w->zone);
+	enum lru_list lru;
+
+	/* The zone's counters are exact, the node's are not. */
+	for_each_lru(lru)
+		movable += zone_page_state(w->zone, NR_ZONE_LRU_BASE + lru);
+	if (w->nr_pages > free + movable)
+		return false;
+
+	return w->nr_pages <= free ||
+	       w->nr_pages - free <=
+			device_coherent_system_room(&cpuset_current_mems_allowed);
+}
+
 static int take_range(struct wanted *w, unsigned long start, unsigned long end,
 		      enum obtain how)
 {
@@ -154,8 +202,32 @@ static int take_range(struct wanted *w, unsigned long start, unsigned long end,
 		w->page = pfn_to_page(start);
 	else if (how == OBTAIN_MOVING)
 		w->attempts--;
+	/*
+	 * No room for a huge page as a whole, that can't be split, as somebody
+	 * has a reference. If there is none for small ones, it is the end.
+	 */
+	if (err == -ENOMEM && there_is_room(w))
+		err = -EBUSY;
 
 	return err;
+}
+
+/* The last page of the folio that this one is of, all of which is in the way */
+static unsigned long end_of_obstacle(unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
+
+	if (!page)
+		return pfn;
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return pfn;
+	if (page_folio(page) == folio)
+		pfn += folio_nr_pages(folio) - 1 - folio_page_idx(folio, page);
+	folio_put(folio);
+
+	return pfn;
 }
 
 /*
@@ -185,6 +257,8 @@ static int take_run(struct wanted *w, enum obtain how)
 				return -EINTR;
 			obstacle = next_obstacle(w->zone, start, end,
 						 OBTAIN_FREE);
+			if (obstacle < end)
+				obstacle = end_of_obstacle(obstacle);
 		}
 		/* Nothing that shows is in the way: not at that pageblock. */
 		if (obstacle == end)
@@ -195,26 +269,18 @@ static int take_run(struct wanted *w, enum obtain how)
 	return err;
 }
 
-/*
- * Could it be, if nobody were in the way? All of it consists of free pages, and
- * of pages whose content goes to a free page outside of it, or to the system:
- * so wherever it is, it is no more than what is free here, and there. Neither
- * can it be more than what is free or movable.
- */
-static bool there_is_room(struct zone *zone, unsigned long nr_pages)
+/* Did it help to wait for those who have isolated pages? */
+static bool wait_for_isolated(const struct zone *zone)
 {
-	unsigned long free = zone_page_state(zone, NR_FREE_PAGES), movable = 0;
-	enum lru_list lru;
+	int ticks = 0;
 
-	/* The zone's counters are exact, the node's are not. */
-	for_each_lru(lru)
-		movable += zone_page_state(zone, NR_ZONE_LRU_BASE + lru);
-	if (nr_pages > free + movable)
-		return false;
+	while (nr_isolated(zone) && ticks < ISOLATED_TICKS &&
+	       !signal_pending(current)) {
+		schedule_timeout_interruptible(1);
+		ticks++;
+	}
 
-	return nr_pages <= free ||
-	       nr_pages - free <=
-			device_coherent_system_room(&cpuset_current_mems_allowed);
+	return ticks;
 }
 
 static int make_run(struct wanted *w)
@@ -227,13 +293,18 @@ static int make_run(struct wanted *w)
 	if (err != -EBUSY)
 		return err;
 
-	/* Once more if it failed, for those who held a page for a moment */
-	for (tries = 0; tries < 3 && err == -EBUSY && w->attempts; tries++) {
-		/* What is on its way to an LRU list doesn't look movable. */
+	/* Once more if it failed, for those who had a page for a moment */
+	for (tries = 0; tries < 3; tries++) {
+		bool waited = tries && wait_for_isolated(w->zone);
+
+		if (err == -ENOMEM && !waited)
+			break;
+		/* What is on its way to a list looks neither movable nor free. */
 		lru_add_drain_all();
-		if (!there_is_room(w->zone, w->nr_pages))
-			return -ENOMEM;
-		err = take_run(w, OBTAIN_MOVING);
+		drain_all_pages(w->zone);
+		err = there_is_room(w) ? take_run(w, OBTAIN_MOVING) : -ENOMEM;
+		if ((err != -EBUSY && err != -ENOMEM) || !w->attempts)
+			break;
 	}
 
 	return err;
