@@ -26,7 +26,8 @@
 #include "devmem.h"
 
 #define MIGRATE_FLAGS	(DEVMEM_MIGRATE_ALL | DEVMEM_MIGRATE_WHOLE |	\
-			 DEVMEM_MIGRATE_SHARED | DEVMEM_MIGRATE_POLICY)
+			 DEVMEM_MIGRATE_SHARED | DEVMEM_MIGRATE_POLICY | \
+			 DEVMEM_MIGRATE_GO_ON)
 
 /*
  * The memory of a task that the caller may look at, or move. As in mm_access(),
@@ -115,19 +116,13 @@ static int check_migrate(const struct devmem_migrate *m)
 	return 0;
 }
 
-/* Has a call before this one begun? The counts run on. */
-static bool goes_on(const struct devmem_migrate *m)
-{
-	return m->moved || m->there || m->absent;
-}
-
 static unsigned int migrate_flags(const struct devmem_migrate *m)
 {
 	unsigned int how = 0;
 
 	if (m->flags & DEVMEM_MIGRATE_ALL)
 		how |= DEVICE_COHERENT_MIGRATE_ALL;
-	if (m->flags & DEVMEM_MIGRATE_ALL && goes_on(m))
+	if (m->flags & DEVMEM_MIGRATE_GO_ON)
 		how |= DEVICE_COHERENT_MIGRATE_GO_ON;
 	if (m->flags & DEVMEM_MIGRATE_WHOLE)
 		how |= DEVICE_COHERENT_MIGRATE_WHOLE;
@@ -170,6 +165,9 @@ static int move_range(struct devmem_migrate *m, struct mm_struct *mm,
 	add_moved(m, &count);
 	m->size -= addr - m->addr;
 	m->addr = addr;
+	m->flags &= ~DEVMEM_MIGRATE_GO_ON;
+	if (err == -EINTR && m->flags & DEVMEM_MIGRATE_ALL)
+		m->flags |= DEVMEM_MIGRATE_GO_ON;
 
 	return err;
 }

@@ -120,7 +120,7 @@ struct devmem_alloc {
  *	    as DEVMEM_MIGRATE_ALL demands
  * @node: where to: a node, or DEVMEM_NODE_SYSTEM for the nearest system memory
  * @pidfd: the process, or DEVMEM_SELF
- * @flags: DEVMEM_MIGRATE_*
+ * @flags: DEVMEM_MIGRATE_*, of which the call sets or clears _GO_ON
  * @pad: zero
  * @moved: pages that were moved
  * @there: pages that were there already
@@ -163,6 +163,11 @@ struct devmem_migrate {
 #define DEVMEM_MIGRATE_SHARED	(1 << 2)
 /* Bind the range to the node first (system memory: no policy); caller only */
 #define DEVMEM_MIGRATE_POLICY	(1 << 3)
+/*
+ * Set by a call with DEVMEM_MIGRATE_ALL that a signal ended, and cleared by any
+ * other: the next one goes on, and doesn't look first, since this one has
+ */
+#define DEVMEM_MIGRATE_GO_ON	(1 << 4)
 
 /**
  * struct devmem_verify - where is a range of a process?

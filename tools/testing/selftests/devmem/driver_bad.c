@@ -301,7 +301,8 @@ FIXTURE_VARIANT_ADD(call, alloc) {
 FIXTURE_VARIANT_ADD(call, migrate) {
 	.cmd = DEVMEM_IOC_MIGRATE,
 	.flags = DEVMEM_MIGRATE_ALL | DEVMEM_MIGRATE_WHOLE |
-		 DEVMEM_MIGRATE_SHARED | DEVMEM_MIGRATE_POLICY,
+		 DEVMEM_MIGRATE_SHARED | DEVMEM_MIGRATE_POLICY |
+		 DEVMEM_MIGRATE_GO_ON,
 	.flags_at = offsetof(struct devmem_migrate, flags),
 	.pad_at = offsetof(struct devmem_migrate, pad),
 	.first = sizeof(struct devmem_migrate),
