@@ -711,25 +711,37 @@ static bool is_served(struct vm_area_struct *vma, unsigned long address,
 	return entry_serves(vma->vm_mm, address, flags, others);
 }
 
+/* Other threads' faults, mmap() and munmap() don't wait for this one. */
+#define SERVED_TICKS	5
+
 /*
  * A thread that got the last page may not have mapped it yet, or a process that
- * shares it. They have a moment to do so; who is alone waits for nobody.
+ * shares it. They have a moment to do so, in which this one holds no lock: then
+ * the fault is taken again. Who is alone waits for nobody, nor who has waited.
+ * Returns VM_FAULT_NOPAGE, VM_FAULT_RETRY, or 0 if it isn't served.
  */
-static bool is_served_soon(struct vm_area_struct *vma, unsigned long address,
-			   unsigned int flags)
+static vm_fault_t is_served_soon(struct vm_area_struct *vma,
+				 unsigned long address, unsigned int flags)
 {
 	bool others = atomic_read(&vma->vm_mm->mm_users) > 1;
-	int tries;
 
-	for (tries = 0; tries < 4; tries++) {
-		if (is_served(vma, address, flags, &others))
-			return true;
-		if (!others)
-			break;
-		schedule_timeout_killable(1);
-	}
+	if (is_served(vma, address, flags, &others))
+		return VM_FAULT_NOPAGE;
+	if (!others || !fault_flag_allow_retry_first(flags) ||
+	    flags & FAULT_FLAG_RETRY_NOWAIT)
+		return 0;
 
-	return false;
+	return VM_FAULT_RETRY;
+}
+
+/* Drops the lock that the fault holds, as VM_FAULT_RETRY says. */
+static void wait_to_be_served(struct vm_area_struct *vma, unsigned int flags)
+{
+	if (flags & FAULT_FLAG_VMA_LOCK)
+		vma_end_read(vma);
+	else
+		mmap_read_unlock(vma->vm_mm);
+	schedule_timeout_killable(SERVED_TICKS);
 }
 
 /* Can a page be had after all, of devices that the task may use? */
@@ -737,6 +749,7 @@ static vm_fault_t full_or_not(struct vm_area_struct *vma, unsigned long address,
 			      unsigned int flags, struct mempolicy *pol,
 			      pgoff_t ilx, vm_fault_t ret)
 {
+	vm_fault_t served = VM_FAULT_NOPAGE;
 	nodemask_t devices;
 	struct folio *folio;
 
@@ -744,11 +757,12 @@ static vm_fault_t full_or_not(struct vm_area_struct *vma, unsigned long address,
 			      first_node(pol->nodes), &devices);
 	if (folio)
 		folio_put(folio);
-	if (!folio && !nodes_empty(devices) &&
-	    !is_served_soon(vma, address, flags))
+	if (!folio && !nodes_empty(devices))
+		served = is_served_soon(vma, address, flags);
+	if (!served)
 		return (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
 	if (!task_in_memcg_oom(current))
-		return (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
+		return (ret & ~VM_FAULT_OOM) | served;
 
 	return ret;
 }
@@ -782,16 +796,21 @@ vm_fault_t __device_coherent_fault(struct mm_struct *mm, unsigned long address,
 	pol = get_vma_policy(vma, address, 0, &ilx);
 	if (pol->mode == MPOL_BIND && __device_coherent_only(pol)) {
 		bool user = flags & FAULT_FLAG_USER, others;
+		vm_fault_t served = VM_FAULT_NOPAGE;
 
+		if (!user)
+			served = is_served_soon(vma, address, flags);
 		if (user && !is_served(vma, address, flags, &others))
 			ret = full_or_not(vma, address, flags, pol, ilx, ret);
-		else if (user || is_served_soon(vma, address, flags))
-			ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_NOPAGE;
+		else if (served)
+			ret = (ret & ~VM_FAULT_OOM) | served;
 	}
 	mpol_cond_put(pol);
 	/* No OOM after all: leave nothing of that of a memory cgroup. */
 	if (!(ret & VM_FAULT_OOM) && task_in_memcg_oom(current))
 		mem_cgroup_oom_synchronize(false);
+	if (ret & VM_FAULT_RETRY)
+		wait_to_be_served(vma, flags);
 
 	return ret;
 }
