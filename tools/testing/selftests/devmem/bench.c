@@ -36,6 +36,7 @@ struct bench bench = { .node = 1, .devmem = -1, .range = 4 * MIB };
 
 static const struct bench_row *const all_rows[] = {
 	program_rows, move_rows, kernel_rows, contig_rows, thread_rows,
+	busy_rows,
 };
 
 static bool warming;

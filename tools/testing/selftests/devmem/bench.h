@@ -75,6 +75,7 @@ extern const struct bench_row move_rows[];
 extern const struct bench_row kernel_rows[];
 extern const struct bench_row contig_rows[];
 extern const struct bench_row thread_rows[];
+extern const struct bench_row busy_rows[];
 
 double now(void);
 

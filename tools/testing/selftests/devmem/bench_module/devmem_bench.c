@@ -18,6 +18,7 @@
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mmzone.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -274,6 +275,84 @@ static int bench_drain(const long *arg)
 	return -ENOMEM;
 }
 
+/*
+ * A device that mirrors a range of the caller's, of which it is said when entries
+ * of it go away; here it just counts.
+ */
+struct bench_mirror {
+	struct mmu_notifier notifier;
+	unsigned long start;
+	unsigned long end;
+	atomic_long_t calls;
+};
+
+static struct bench_mirror *mirror;
+
+static int mirror_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
+{
+	struct bench_mirror *m = container_of(notifier, struct bench_mirror, notifier);
+
+	if (range->start < m->end && range->end > m->start)
+		atomic_long_inc(&m->calls);
+
+	return 0;
+}
+
+static struct mmu_notifier *mirror_alloc(struct mm_struct *mm)
+{
+	struct bench_mirror *m = kzalloc(sizeof(*m), GFP_KERNEL);
+
+	return m ? &m->notifier : ERR_PTR(-ENOMEM);
+}
+
+static void mirror_free(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct bench_mirror, notifier));
+}
+
+static const struct mmu_notifier_ops mirror_ops = {
+	.invalidate_range_start = mirror_start,
+	.alloc_notifier = mirror_alloc,
+	.free_notifier = mirror_free,
+};
+
+static void mirror_end(void)
+{
+	if (mirror)
+		mmu_notifier_put(&mirror->notifier);
+	mirror = NULL;
+}
+
+/* mirror ADDRESS SIZE: count from now on what it hears ... */
+static int bench_mirror(const long *arg)
+{
+	struct mmu_notifier *notifier;
+
+	mirror_end();
+	notifier = mmu_notifier_get(&mirror_ops, current->mm);
+	if (IS_ERR(notifier))
+		return PTR_ERR(notifier);
+	mirror = container_of(notifier, struct bench_mirror, notifier);
+	mirror->start = arg[0];
+	mirror->end = arg[0] + arg[1];
+	bench_ns = 0;
+	bench_rounds = 1;
+
+	return 0;
+}
+
+/* mirrored: ... up to now, instead of nanoseconds */
+static int bench_mirrored(const long *arg)
+{
+	if (!mirror)
+		return -EINVAL;
+	bench_ns = atomic_long_read(&mirror->calls);
+	bench_rounds = 1;
+	mirror_end();
+
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -285,6 +364,8 @@ static const struct {
 	{ "clear", 2, bench_clear },
 	{ "contig", 2, bench_contig },
 	{ "drain_lists", 1, bench_drain },
+	{ "mirror", 2, bench_mirror },
+	{ "mirrored", 0, bench_mirrored },
 };
 
 static int run_command(char *line)
@@ -375,6 +456,8 @@ static int __init bench_init(void)
 static void __exit bench_exit(void)
 {
 	debugfs_remove(bench_dir);
+	mirror_end();
+	mmu_notifier_synchronize();
 }
 
 module_init(bench_init);
