@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -356,6 +357,31 @@ static void *remap_on(void *arg)
 	return NULL;
 }
 
+static bool put_page_to(char *from, char *to)
+{
+	return mremap(from, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+}
+
+/* Pages change places, and change them back: each entry is another one's. */
+static void *swap_on(void *arg)
+{
+	struct meddler *m = arg;
+	char *a, *b;
+
+	while (!atomic_load(m->stop)) {
+		a = m->p + m->rounds * 7 % (PAGES - 1) * PAGE;
+		b = a + PAGE;
+		for (int i = 0; i < 2; i++)
+			m->wrong += !put_page_to(a, m->other) ||
+				    !put_page_to(b, a) ||
+				    !put_page_to(m->other, b);
+		m->wrong += !intact(m->p, SIZE, 1);
+		m->rounds++;
+	}
+
+	return NULL;
+}
+
 static long move_meanwhile(int fd, const struct nodes *n, char *p, int rounds)
 {
 	struct devmem_migrate m;
@@ -408,6 +434,26 @@ TEST_F_TIMEOUT(inflight, mremap_finds_all, PATIENCE)
 	EXPECT_EQ(0, m.wrong);
 	EXPECT_LT(0, m.rounds);
 	EXPECT_TRUE(intact(m.p, SIZE / 2, 1));
+	munmap(m.p, SIZE);
+	munmap(m.other, SIZE);
+}
+
+TEST_F_TIMEOUT(inflight, pages_that_change_places_stay_themselves, PATIENCE)
+{
+	atomic_bool stop = false;
+	struct meddler m = { .stop = &stop };
+
+	m.p = map_anon(SIZE);
+	m.other = map_anon(SIZE);
+	ASSERT_NE(NULL, m.p);
+	ASSERT_NE(NULL, m.other);
+	fill_pages(m.p, SIZE, 1);
+	ASSERT_EQ(0, pthread_create(&m.thread, NULL, swap_on, &m));
+	EXPECT_LT(PAGES, move_meanwhile(self->fd, &self->n, m.p, 200));
+	atomic_store(&stop, true);
+	pthread_join(m.thread, NULL);
+	EXPECT_EQ(0, m.wrong);
+	EXPECT_LT(0, m.rounds);
 	munmap(m.p, SIZE);
 	munmap(m.other, SIZE);
 }
@@ -724,6 +770,125 @@ TEST_F_TIMEOUT(inflight, a_held_huge_page_stays_alone, PATIENCE)
 	munmap(filler, self->size);
 }
 
+/*
+ * A huge page that is to move as a whole, and that somebody holds, so that it is
+ * tried over and over. Its target is kept meanwhile, or another one would get it,
+ * and the page be split after all: it is allocated once.
+ */
+TEST_F_TIMEOUT(inflight, whole_keeps_its_target, PATIENCE)
+{
+	struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_WHOLE };
+	const long huge = HUGE / PAGE;
+	struct iovec iov;
+	long before;
+	int fds[2];
+	char *p;
+
+	p = map_thp(HUGE);
+	if (!p)
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ p + 5 * PAGE, PAGE };
+	ASSERT_EQ((ssize_t)PAGE, vmsplice(fds[1], &iov, 1, 0));
+	before = vm_event("pgalloc_coherent");
+	EXPECT_EQ(0, devmem_migrate(self->fd, p, HUGE, self->n.d1, DEVMEM_SELF,
+				    &m));
+	EXPECT_EQ(huge, m.busy + m.pinned);
+	EXPECT_EQ(before + huge, vm_event("pgalloc_coherent"));
+	EXPECT_EQ(huge, folio_pages(p));
+	close(fds[0]);
+	close(fds[1]);
+	m = (struct devmem_migrate){ .flags = DEVMEM_MIGRATE_WHOLE };
+	EXPECT_EQ(0, devmem_migrate(self->fd, p, HUGE, self->n.d1, DEVMEM_SELF,
+				    &m));
+	EXPECT_EQ(huge, m.moved);
+	EXPECT_EQ(huge, folio_pages(p));
+	EXPECT_TRUE(placed(p, HUGE, self->n.d1, 1));
+	munmap(p, HUGE);
+}
+
+/* Small ones: what is written goes on to be what the pipe gives. */
+TEST_F_TIMEOUT(inflight, a_held_page_stays, PATIENCE)
+{
+	struct devmem_migrate m;
+	char *p = map_anon(SIZE), got[8] = "";
+	struct iovec iov;
+	int fds[2];
+
+	ASSERT_NE(NULL, p);
+	fill_pages(p, SIZE, 1);
+	drain_lists();
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ p + 100 * PAGE + 64, sizeof(got) };
+	ASSERT_EQ((ssize_t)sizeof(got), vmsplice(fds[1], &iov, 1, 0));
+	EXPECT_EQ(PAGES - 1, move_range(self->fd, p, SIZE, self->n.d1, &m));
+	EXPECT_EQ(1, m.busy + m.pinned);
+	EXPECT_EQ(PAGES - 1, on_node(p, SIZE, self->n.d1));
+	memcpy(p + 100 * PAGE + 64, "written", sizeof(got));
+	EXPECT_EQ((ssize_t)sizeof(got), read(fds[0], got, sizeof(got)));
+	EXPECT_STREQ("written", got);
+	close(fds[0]);
+	close(fds[1]);
+	EXPECT_EQ(1, move_range(self->fd, p, SIZE, self->n.d1, &m));
+	EXPECT_EQ(PAGES, on_node(p, SIZE, self->n.d1));
+	munmap(p, SIZE);
+}
+
+/*
+ * Who reads pages that can't be written pins them. GUP without the lock of the
+ * page table has to see that they move, or the mover has to see the pin; a debug
+ * kernel looks whether they are still the mapping's own.
+ */
+static void *pin_on(void *arg)
+{
+	int fd = open("/dev/ram0", O_RDWR | O_DIRECT);
+	struct writer *w = arg;
+	char *copy;
+
+	copy = map_anon(w->pages * PAGE);
+	while (fd >= 0 && copy && !atomic_load(w->stop)) {
+		ssize_t size = w->pages * PAGE;
+
+		w->errors += pwrite(fd, w->p, size, 0) != size ||
+			     pread(fd, copy, size, 0) != size ||
+			     !intact(copy, size, 1);
+		w->rounds++;
+	}
+	close(fd);
+
+	return NULL;
+}
+
+TEST_F_TIMEOUT(inflight, a_pin_for_reading, PATIENCE)
+{
+	const long pages = 64;
+	atomic_bool stop = false;
+	struct devmem_migrate m;
+	struct writer w;
+	long moved = 0, n;
+	char *p;
+
+	if (access("/dev/ram0", W_OK))
+		SKIP(return, "no RAM disk");
+	p = map_anon(pages * PAGE);
+	ASSERT_NE(NULL, p);
+	fill_pages(p, pages * PAGE, 1);
+	drain_lists();
+	ASSERT_EQ(0, mprotect(p, pages * PAGE, PROT_READ));
+	ASSERT_TRUE(start(&w, 1, pin_on, p, pages, &stop));
+	for (int i = 0; i < 500; i++) {
+		n = move_range(self->fd, p, pages * PAGE,
+			       i % 2 ? self->n.s0 : self->n.d1, &m);
+		moved += n > 0 ? n : 0;
+	}
+	atomic_store(&stop, true);
+	pthread_join(w.thread, NULL);
+	EXPECT_EQ(0, w.errors);
+	EXPECT_LT(0, w.rounds);
+	EXPECT_LT(pages, moved);
+	munmap(p, pages * PAGE);
+}
+
 /* -- What is counted ------------------------------------------------------- */
 
 /* Ranges of two huge pages, in pages, and how much the target takes */
@@ -849,6 +1014,34 @@ TEST_F_TIMEOUT(inflight, a_mirror_hears_of_what_moves, PATIENCE)
 	munmap(p, SIZE);
 }
 
+/* Where somebody has to be told first, there are two looks at each page. */
+TEST_F_TIMEOUT(inflight, a_mirrored_range_loses_no_write, PATIENCE)
+{
+	struct devmem_migrate m;
+	atomic_bool stop = false;
+	long moved = 0, n;
+	struct writer w;
+	char *p;
+
+	p = map_anon(SIZE);
+	ASSERT_NE(NULL, p);
+	memset(p, 0, SIZE);
+	if (testmod("mirror 1"))
+		SKIP(return, "no MMU notifiers");
+	ASSERT_TRUE(start(&w, 1, write_on, p, PAGES, &stop));
+	for (int i = 0; i < 60; i++) {
+		n = move_range(self->fd, p, SIZE, i % 2 ? self->n.s0 :
+							  self->n.d1, &m);
+		moved += n > 0 ? n : 0;
+		EXPECT_EQ(PAGES, sum_of(&m));
+	}
+	EXPECT_EQ(0, end(&w));
+	EXPECT_LE(20 * PAGES, moved);
+	EXPECT_LT(0, number_in(MIRRORED, "calls"));
+	testmod("mirror 0");
+	munmap(p, SIZE);
+}
+
 /* Interrupts of the kind so far, of all CPUs */
 static long interrupts_of(const char *name)
 {
@@ -935,7 +1128,8 @@ TEST_F_TIMEOUT(inflight, as_few_shootdowns_as_move_pages, PATIENCE)
 	EXPECT_GE(theirs + theirs / 4 + 16, ours) {
 		TH_LOG("%ld for %ld", ours, theirs);
 	}
-	EXPECT_GE(4 * (long)(size / HUGE) + 16, ours);
+	/* One flush for four page tables */
+	EXPECT_GE((long)(size / HUGE) + 16, ours);
 	munmap(p, size);
 }
 
@@ -974,6 +1168,33 @@ TEST_F_TIMEOUT(inflight, all_goes_on_after_signals, PATIENCE)
 	EXPECT_GE((long)(size / HUGE) + 2, calls);
 	EXPECT_TRUE(placed(p, size, self->n.d1, 1));
 	munmap(p, size);
+}
+
+/* What an earlier call has counted says nothing of this one. */
+TEST_F_TIMEOUT(inflight, all_looks_whatever_was_counted, PATIENCE)
+{
+	struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_ALL };
+	int program = open("/proc/self/exe", O_RDONLY);
+	char *p = map_anon(SIZE), *file;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_LE(0, program);
+	fill_pages(p, SIZE, 1);
+	drain_lists();
+	ASSERT_EQ(0, devmem_migrate(self->fd, p, SIZE / 2, self->n.d1,
+				    DEVMEM_SELF, &m));
+	EXPECT_EQ(PAGES / 2, m.moved);
+	EXPECT_EQ(DEVMEM_MIGRATE_ALL, m.flags);
+	/* The last page is of a file, and can't go. */
+	file = mmap(p + SIZE - PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+		    program, 0);
+	ASSERT_EQ(p + SIZE - PAGE, file);
+	EXPECT_NE(0, atomic_load((atomic_char *)file));
+	EXPECT_EQ(-EBUSY, devmem_migrate(self->fd, p + SIZE / 2, SIZE / 2,
+					 self->n.d1, DEVMEM_SELF, &m));
+	EXPECT_EQ(PAGES / 2, on_node(p, SIZE, self->n.d1));
+	munmap(p, SIZE);
+	close(program);
 }
 
 /* -- Who has no room ------------------------------------------------------- */
@@ -1078,6 +1299,63 @@ TEST_F_TIMEOUT(inflight, contiguous_that_cannot_be_displaces_nobody, PATIENCE)
 	munmap(p, size);
 }
 
+/* Off the device, over and over; how often, in @rounds */
+static void *leave_on(void *arg)
+{
+	int fd = open("/dev/devmem", O_RDWR | O_CLOEXEC);
+	struct nodes n;
+	struct writer *w = arg;
+	struct devmem_migrate m;
+
+	if (fd < 0 || !find_nodes(&n))
+		return NULL;
+	while (!atomic_load(w->stop)) {
+		madvise(w->p, w->pages * PAGE, MADV_DONTNEED);
+		memset(w->p, 1, w->pages * PAGE);
+		move_range(fd, w->p, w->pages * PAGE, n.s0, &m);
+		w->rounds++;
+	}
+	close(fd);
+
+	return NULL;
+}
+
+/*
+ * All of the device but for the pages that somebody else just got. What leaves it
+ * at the moment is neither free nor on a list, and no reason to say that there
+ * isn't enough.
+ */
+TEST_F_TIMEOUT(inflight, contiguous_counts_what_leaves, PATIENCE)
+{
+	const size_t size = 32 * MIB;
+	atomic_bool stop = false;
+	long refused = 0, got = 0;
+	struct writer w;
+	char *p;
+
+	p = map_anon(size);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, size, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_PREFERRED, NODE(self->n.d1),
+				 0));
+	ASSERT_TRUE(start(&w, 1, leave_on, p, size / PAGE, &stop));
+	for (int i = 0; i < 100; i++) {
+		int err = testmod("contig %d %ld 1", self->n.d1,
+				  (long)(self->size - 2 * MIB) / (long)PAGE);
+
+		got += !err;
+		refused += err == -ENOMEM;
+		testmod("free");
+		usleep(2000);
+	}
+	atomic_store(&stop, true);
+	pthread_join(w.thread, NULL);
+	EXPECT_LT(0, w.rounds);
+	EXPECT_EQ(0, refused);
+	EXPECT_LT(0, got);
+	munmap(p, size);
+}
+
 /* Room there is, but in the middle is one that nobody can move. */
 TEST_F_TIMEOUT(inflight, contiguous_says_why, PATIENCE)
 {
@@ -1100,6 +1378,237 @@ TEST_F_TIMEOUT(inflight, contiguous_says_why, PATIENCE)
 	fd = devmem_alloc(self->fd, self->n.d1, self->size - MIB, flags, 0);
 	setitimer(ITIMER_REAL, &never, NULL);
 	EXPECT_TRUE(fd == -EINTR || fd == -ENOMEM) TH_LOG("%d", fd);
+}
+
+/* -- How long: by the count of instructions, on one CPU ----------------------- */
+
+/*
+ * While a page of the program is read from the host, nothing runs, and the clock
+ * of instructions jumps to the next timer, which may be the harness's.
+ */
+__attribute__((constructor)) static void read_the_program(void)
+{
+	if (!mlockall(MCL_CURRENT))
+		munlockall();
+}
+
+FIXTURE(cost)
+{
+	struct nodes n;
+	size_t size;	/* of the device */
+	int fd;
+};
+
+FIXTURE_SETUP(cost)
+{
+	self->fd = -1;
+	if (!find_nodes(&self->n) || getuid() ||
+	    node_bytes(self->n.d1) < 500 * MIB)
+		SKIP(return, "needs two system nodes, a device of 512 MB and another");
+	ASSERT_EQ(0, testmod_load());
+	self->fd = open("/dev/devmem", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd) TH_LOG("/dev/devmem: errno %d", errno);
+	self->size = node_bytes(self->n.d1);
+}
+
+FIXTURE_TEARDOWN(cost)
+{
+	if (self->fd < 0)
+		return;
+	testmod("free");
+	close(self->fd);
+	EXPECT_EQ(0, nodes_left(&self->n));
+}
+
+/* A realtime thread that wants a page, or just to run, often */
+struct urgent {
+	pthread_t thread;
+	char *p;
+	long pages;
+	double late;
+	double waited;
+	long rounds;
+	atomic_bool stop;
+};
+
+static void *hurry_on(void *arg)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	struct urgent *u = arg;
+	double then, time;
+	long page = 0;
+
+	if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &param))
+		return NULL;
+	while (!atomic_load(&u->stop)) {
+		then = seconds() + 0.0001;
+		usleep(100);
+		time = seconds();
+		u->late = time - then > u->late ? time - then : u->late;
+		/* A stride that comes by all of the pages */
+		page = (page + 3001) % (u->pages + !u->pages);
+		if (u->pages)
+			atomic_fetch_add((atomic_char *)u->p + page * PAGE, 0);
+		then = time;
+		time = seconds();
+		u->waited = time - then > u->waited ? time - then : u->waited;
+		u->rounds++;
+	}
+
+	return NULL;
+}
+
+static bool hurry(struct urgent *u, char *p, long pages)
+{
+	*u = (struct urgent){ .p = p, .pages = pages };
+
+	return !pthread_create(&u->thread, NULL, hurry_on, u);
+}
+
+static void calm_down(struct urgent *u)
+{
+	atomic_store(&u->stop, true);
+	pthread_join(u->thread, NULL);
+}
+
+/* A batch is larger than move_pages' is; who waits doesn't wait for all of it. */
+TEST_F_TIMEOUT(cost, nobody_waits_longer_than_with_move_pages, PATIENCE)
+{
+	const size_t size = 32 * MIB;
+	double longest[2] = { };
+	struct devmem_migrate m;
+	int status;
+	char *p;
+
+	p = map_anon(size);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, size, MADV_NOHUGEPAGE));
+	fill_pages(p, size, 1);
+	drain_lists();
+	for (int i = 0; i < 8; i++) {
+		int nid = i % 2 ? self->n.s0 : self->n.d1, at_once = i / 2 % 2;
+		struct urgent u;
+
+		ASSERT_TRUE(hurry(&u, p, size / PAGE));
+		if (at_once)
+			move_range(self->fd, p, size, nid, &m);
+		else
+			move(p, size, nid, &status);
+		calm_down(&u);
+		EXPECT_LT(0, u.rounds);
+		if (u.waited > longest[at_once])
+			longest[at_once] = u.waited;
+	}
+	TH_LOG("%.0f us, %.0f with move_pages", longest[1] * 1e6,
+	       longest[0] * 1e6);
+	EXPECT_GE(longest[0], longest[1]);
+	munmap(p, size);
+}
+
+/* What is freed is of many pages; who has to run runs meanwhile. */
+TEST_F_TIMEOUT(cost, freeing_keeps_nobody_waiting, PATIENCE)
+{
+	struct urgent u;
+	int fd;
+
+	fd = devmem_alloc(self->fd, self->n.d1, self->size - 8 * MIB,
+			  DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_EXACT, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_TRUE(hurry(&u, NULL, 0));
+	usleep(5000);
+	u.late = 0;
+	close(fd);
+	calm_down(&u);
+	TH_LOG("%.0f us late", u.late * 1e6);
+	EXPECT_GT(0.0005, u.late);
+}
+
+/*
+ * A fault that finds the device full waits for another thread that may have got
+ * the page. Who maps and unmaps doesn't wait for that.
+ */
+TEST_F_TIMEOUT(cost, a_full_device_holds_no_lock, PATIENCE)
+{
+	int zero = open("/dev/zero", O_RDONLY);
+	struct mapper mapper = { };
+	char *p = map_anon(PAGE);
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mbind_nodes(p, PAGE, MPOL_BIND, NODE(self->n.d1), 0));
+	ASSERT_EQ(0, testmod("fill %d", self->n.d1));
+	ASSERT_EQ(0, pthread_create(&mapper.thread, NULL, map_on, &mapper));
+	usleep(5000);
+	for (int i = 0; i < 20; i++)
+		EXPECT_GT(0, read(zero, p, 64));
+	atomic_store(&mapper.stop, true);
+	pthread_join(mapper.thread, NULL);
+	TH_LOG("%.0f us", mapper.longest * 1e6);
+	EXPECT_GT(0.007, mapper.longest);
+	close(zero);
+	munmap(p, PAGE);
+}
+
+/* Return: seconds that it took, the result in @fd */
+static double time_contig(int devmem, int nid, size_t size, int *fd)
+{
+	double begin = seconds();
+
+	*fd = devmem_alloc(devmem, nid, size,
+			   DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_EXACT, 0);
+
+	return seconds() - begin;
+}
+
+/*
+ * Three sizes. What has to leave for them does, each page once; where it can't,
+ * a look is all that there is time for.
+ */
+TEST_F_TIMEOUT(cost, contiguous_takes_linear_time, PATIENCE)
+{
+	static const size_t sizes[] = { 100 * MIB, 200 * MIB, 400 * MIB };
+	const size_t size = self->size - 16 * MIB;
+	double took, per_page[3];
+	char *p = map_anon(size);
+	long moved;
+	pid_t hog;
+	int fd;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, size, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, madvise(p, size, MADV_DONTFORK));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, NODE(self->n.d1), 0));
+	for (int i = 0; i < 3; i++) {
+		fill_pages(p, size, 1);
+		drain_lists();
+		moved = vm_event("coherent_displaced");
+		took = time_contig(self->fd, self->n.d1, sizes[i], &fd);
+		ASSERT_LE(0, fd);
+		moved = vm_event("coherent_displaced") - moved;
+		ASSERT_LT(0, moved);
+		per_page[i] = took / moved;
+		close(fd);
+		ASSERT_EQ(0, madvise(p, size, MADV_DONTNEED));
+	}
+	TH_LOG("%.0f, %.0f, %.0f ns for each page that left", per_page[0] * 1e9,
+	       per_page[1] * 1e9, per_page[2] * 1e9);
+	EXPECT_GE(1.25 * per_page[0], per_page[1]);
+	EXPECT_GE(1.25 * per_page[0], per_page[2]);
+
+	fill_pages(p, size, 1);
+	drain_lists();
+	hog = start_hog(64 * MIB);
+	ASSERT_LT(0, hog);
+	moved = vm_event("coherent_displaced");
+	for (int i = 0; i < 3; i++) {
+		took = time_contig(self->fd, self->n.d1, sizes[i], &fd);
+		EXPECT_EQ(-ENOMEM, fd);
+		EXPECT_GE(300.0 * (self->size / PAGE), took * 1e9)
+			TH_LOG("%f s", took);
+	}
+	EXPECT_EQ(moved, vm_event("coherent_displaced"));
+	end_hog(hog);
+	EXPECT_TRUE(placed(p, size, self->n.d1, 1));
+	munmap(p, size);
 }
 
 TEST_HARNESS_MAIN
