@@ -1128,8 +1128,8 @@ TEST_F_TIMEOUT(inflight, as_few_shootdowns_as_move_pages, PATIENCE)
 	EXPECT_GE(theirs + theirs / 4 + 16, ours) {
 		TH_LOG("%ld for %ld", ours, theirs);
 	}
-	/* One flush for four page tables */
-	EXPECT_GE((long)(size / HUGE) + 16, ours);
+	/* One flush for two page tables, if somebody waits, or for four */
+	EXPECT_GE(2 * (long)(size / HUGE) + 16, ours);
 	munmap(p, size);
 }
 
@@ -1339,7 +1339,7 @@ TEST_F_TIMEOUT(inflight, contiguous_counts_what_leaves, PATIENCE)
 	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_PREFERRED, NODE(self->n.d1),
 				 0));
 	ASSERT_TRUE(start(&w, 1, leave_on, p, size / PAGE, &stop));
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 40; i++) {
 		int err = testmod("contig %d %ld 1", self->n.d1,
 				  (long)(self->size - 2 * MIB) / (long)PAGE);
 
