@@ -647,6 +647,12 @@ TEST_F_TIMEOUT(full, no_pressure, PATIENCE)
 	EXPECT_EQ(before, stalled_us());
 }
 
+/* Who asks has cold pages, too, by the lists: some of them may leave again. */
+static long most_of(long pages)
+{
+	return pages - pages / 10;
+}
+
 /* The same of a node that makes room: cold pages leave, and nobody waits. */
 TEST_F_TIMEOUT(full, no_pressure_of_making_room, PATIENCE)
 {
@@ -660,7 +666,7 @@ TEST_F_TIMEOUT(full, no_pressure_of_making_room, PATIENCE)
 	before = stalled_us();
 	slabs = vm_event("slabs_scanned");
 	displaced = node_stat(self->m.dev, "coherent_displaced");
-	EXPECT_EQ((long)(self->m.size / PAGE / 2),
+	EXPECT_LE(most_of(self->m.size / PAGE / 2),
 		  touch(self->m.dev, MPOL_BIND, self->m.size / PAGE / 2));
 	EXPECT_GT(node_stat(self->m.dev, "coherent_displaced"), displaced);
 	EXPECT_EQ(before, stalled_us());
@@ -673,7 +679,7 @@ TEST_F_TIMEOUT(full, move_without_swappiness, PATIENCE)
 	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
 	ASSERT_EQ(0, write_text(room_file(self->m.dev), "move"));
 	set_number("/proc/sys/vm/swappiness", 0);
-	EXPECT_EQ((long)(self->m.size / PAGE / 2),
+	EXPECT_LE(most_of(self->m.size / PAGE / 2),
 		  touch(self->m.dev, MPOL_BIND, self->m.size / PAGE / 2));
 }
 
