@@ -395,6 +395,22 @@ static long move_meanwhile(int fd, const struct nodes *n, char *p, int rounds)
 	return moved;
 }
 
+/* Moves the range of a meddler, who is right about it all the time. */
+static void move_under(struct __test_metadata *_metadata, int fd,
+		       const struct nodes *n, struct meddler *m,
+		       void *(*meddle)(void *), int rounds)
+{
+	atomic_bool stop = false;
+
+	m->stop = &stop;
+	ASSERT_EQ(0, pthread_create(&m->thread, NULL, meddle, m));
+	EXPECT_LT(PAGES, move_meanwhile(fd, n, m->p, rounds));
+	atomic_store(&stop, true);
+	pthread_join(m->thread, NULL);
+	EXPECT_EQ(0, m->wrong);
+	EXPECT_LT(0, m->rounds);
+}
+
 TEST_F_TIMEOUT(inflight, fork_finds_all, PATIENCE)
 {
 	atomic_bool stop = false;
@@ -419,20 +435,14 @@ TEST_F_TIMEOUT(inflight, fork_finds_all, PATIENCE)
 
 TEST_F_TIMEOUT(inflight, mremap_finds_all, PATIENCE)
 {
-	atomic_bool stop = false;
-	struct meddler m = { .stop = &stop };
+	struct meddler m = { };
 
 	m.p = map_anon(SIZE);
 	m.other = map_anon(SIZE);
 	ASSERT_NE(NULL, m.p);
 	ASSERT_NE(NULL, m.other);
 	fill_pages(m.p, SIZE, 1);
-	ASSERT_EQ(0, pthread_create(&m.thread, NULL, remap_on, &m));
-	EXPECT_LT(PAGES, move_meanwhile(self->fd, &self->n, m.p, 200));
-	atomic_store(&stop, true);
-	pthread_join(m.thread, NULL);
-	EXPECT_EQ(0, m.wrong);
-	EXPECT_LT(0, m.rounds);
+	move_under(_metadata, self->fd, &self->n, &m, remap_on, 200);
 	EXPECT_TRUE(intact(m.p, SIZE / 2, 1));
 	munmap(m.p, SIZE);
 	munmap(m.other, SIZE);
@@ -440,20 +450,14 @@ TEST_F_TIMEOUT(inflight, mremap_finds_all, PATIENCE)
 
 TEST_F_TIMEOUT(inflight, pages_that_change_places_stay_themselves, PATIENCE)
 {
-	atomic_bool stop = false;
-	struct meddler m = { .stop = &stop };
+	struct meddler m = { };
 
 	m.p = map_anon(SIZE);
 	m.other = map_anon(SIZE);
 	ASSERT_NE(NULL, m.p);
 	ASSERT_NE(NULL, m.other);
 	fill_pages(m.p, SIZE, 1);
-	ASSERT_EQ(0, pthread_create(&m.thread, NULL, swap_on, &m));
-	EXPECT_LT(PAGES, move_meanwhile(self->fd, &self->n, m.p, 200));
-	atomic_store(&stop, true);
-	pthread_join(m.thread, NULL);
-	EXPECT_EQ(0, m.wrong);
-	EXPECT_LT(0, m.rounds);
+	move_under(_metadata, self->fd, &self->n, &m, swap_on, 200);
 	munmap(m.p, SIZE);
 	munmap(m.other, SIZE);
 }
@@ -499,19 +503,13 @@ static long locked_pages(void)
  */
 TEST_F_TIMEOUT(inflight, a_zapped_page_is_left_alone, PATIENCE)
 {
-	atomic_bool stop = false;
-	struct meddler m = { .stop = &stop };
+	struct meddler m = { };
 	int tries;
 
 	m.p = map_anon(SIZE);
 	ASSERT_NE(NULL, m.p);
 	fill_pages(m.p, SIZE, 1);
-	ASSERT_EQ(0, pthread_create(&m.thread, NULL, zap_on, &m));
-	EXPECT_LT(PAGES, move_meanwhile(self->fd, &self->n, m.p, 300));
-	atomic_store(&stop, true);
-	pthread_join(m.thread, NULL);
-	EXPECT_EQ(0, m.wrong);
-	EXPECT_LT(0, m.rounds);
+	move_under(_metadata, self->fd, &self->n, &m, zap_on, 300);
 	munmap(m.p, SIZE);
 	/* Who has locked one for a reason lets go. */
 	for (tries = 0; tries < 50 && locked_pages() > 0; tries++)
