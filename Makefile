@@ -83,16 +83,16 @@ check-bases: deps
 	@scripts/check-bases
 
 # All objects of the kernel; with TOUCHED=1 those in folders that the series
-# touches, for which there is time in .ci/run.
-ifneq ($(filter-out 0,$(TOUCHED)),)
+# touches, for which there is time in .ci/run. And with the option on, no function
+# of the fast paths may have got a call more.
+FAST_PATHS = mm/page_alloc.o mm/memory.o mm/mempolicy.o mm/huge_memory.o mm/swap.o mm/rmap.o
+TOUCHED_ONLY = $(filter-out 0,$(TOUCHED))
 check-off: deps
-	@scripts/build --touched stock off
-	@scripts/compare-objects build/stock/o-stock build/linux/o-off $$(scripts/build folders)
-else
-check-off: deps
-	@scripts/build stock off
-	@scripts/compare-objects build/stock/o-stock build/linux/o-off
-endif
+	@scripts/build $(if $(TOUCHED_ONLY),--touched) stock off
+	@scripts/build patched
+	@scripts/compare-objects build/stock/o-stock build/linux/o-off \
+		$(if $(TOUCHED_ONLY),$$(scripts/build folders))
+	@scripts/compare-objects --inlined build/stock/o-stock build/linux/o-patched $(FAST_PATHS)
 
 # Each compiles our own objects once, with an option off: not all of the kernel.
 check-options: deps
