@@ -21,8 +21,8 @@
 # Proof that it can fail: "control" compares with a machine that has the same
 # memory as an ordinary node, and wants the differences.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 DEVICE_MB=512
 NODE_KB=1024
@@ -118,11 +118,11 @@ control() {
 }
 
 boot device --mem 1G --device-mem "${DEVICE_MB}M" --append nokaslr -- \
-	"$DEVMEM_DIR/state.sh" full
+	"$DEVMEM_DIR/lib/state.sh" full
 boot absent --mem 1G --device-mem "${DEVICE_MB}M" --no-register \
-	--append "nokaslr mem=1G" -- "$DEVMEM_DIR/state.sh"
+	--append "nokaslr mem=1G" -- "$DEVMEM_DIR/lib/state.sh"
 boot ordinary --mem 1G --device-mem "${DEVICE_MB}M" --no-register \
-	--append nokaslr -- "$DEVMEM_DIR/state.sh"
+	--append nokaslr -- "$DEVMEM_DIR/lib/state.sh"
 for machine in device absent ordinary; do
 	(booted "$machine") || exit 1
 done

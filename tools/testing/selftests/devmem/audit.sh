@@ -5,8 +5,8 @@
 # work, takes pages that were asked for as such, and finds the one page that
 # the test module plants in the zone without asking. Needs page_owner=on.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 need_root
 need_device_nodes 1

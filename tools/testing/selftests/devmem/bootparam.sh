@@ -9,8 +9,8 @@
 # Proof that it can fail: each boot says exactly which device nodes there are,
 # so a good value that is ignored fails, and so does a bad one that is taken.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 # All machines: node 0 with the CPUs at 0, node 1 at 512 MB, node 2 at 640 MB.
 # The firmware keeps the last pages of low RAM, so that of the last node one
@@ -104,7 +104,7 @@ start_boot() {
 		more=
 	fi
 	boot "$name" "${options[@]}" --append "device_coherent=$value $more" -- \
-		"$DEVMEM_DIR/node_report.sh"
+		"$DEVMEM_DIR/lib/node_report.sh"
 }
 
 # All device nodes of a report, as BOOTS has them

@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
-#include "devmem_util.h"
+#include "lib/devmem_util.h"
 
 #define MAX_STEPS	512	/* of about 1 MB each */
 #define STEPS_PAST	32	/* after memory ran out */

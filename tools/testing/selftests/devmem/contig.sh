@@ -10,8 +10,8 @@
 # Proof that it can fail: a page that can't be moved, in the middle of the node,
 # makes the range of the whole node fail that was there without it.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 RING=/sys/module/device_coherent_ring/parameters
 

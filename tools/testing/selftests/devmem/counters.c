@@ -36,8 +36,8 @@
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
-#include "devmem_calls.h"
-#include "devmem_util.h"
+#include "lib/devmem_calls.h"
+#include "lib/devmem_util.h"
 
 #define SIZE		(64 * MIB)
 #define MOVE		BIT(1)		/* MPOL_MF_MOVE */

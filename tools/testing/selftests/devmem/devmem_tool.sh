@@ -10,8 +10,8 @@
 # made, by memory that it put there; "nothing_there" wants it to say what is
 # missing where there is no device node.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 need_root
 need_device_nodes 2

@@ -13,8 +13,8 @@
 # Proof that it can fail: control_plain_node plugs a module on the same node when
 # it isn't a device's, and there the memory is ordinary.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 HOST=/dev/devmem-host
 MEMORY_DIR=/sys/devices/system/memory

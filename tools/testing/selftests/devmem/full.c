@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "devmem_util.h"
+#include "lib/devmem_util.h"
 #include "../kselftest_harness.h"
 
 #define SMALL	(8 * MIB)

@@ -15,8 +15,8 @@
 # Proof that it can fail: control_ordinary_node does to a system node's block
 # what the others do to a device's, and there the zone does change.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 MEMORY_DIR=/sys/devices/system/memory
 START=0x20000000

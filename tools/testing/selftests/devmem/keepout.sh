@@ -17,8 +17,8 @@
 #
 # Arguments: the tests to run, all by default.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 SYSTEM_MB=512
 USE_SYSTEM_MB=300

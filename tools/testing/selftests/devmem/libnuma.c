@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "devmem_util.h"
+#include "lib/devmem_util.h"
 #include "../kselftest_harness.h"
 
 /* After linux/mempolicy.h, whose enumerators are macros here */

@@ -6,11 +6,11 @@
 # move and reclaim pages run once more with it: mglru.sh TEST [ARGUMENT...].
 #
 # That it is switched on under pages of a device is tested by
-# keepout.c:lru_gen_switched. What this proves, and how it was seen to fail, is
+# keepout_settings.c:lru_gen_switched. What this proves, and how it was seen to fail, is
 # what TEST says of itself.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 LRU_GEN=/sys/kernel/mm/lru_gen/enabled
 

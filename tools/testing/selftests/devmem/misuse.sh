@@ -8,8 +8,8 @@
 # Proof that it can fail: control_pages uses the flag where it belongs, and the
 # same detectors see the pages.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 need_root
 need_device_nodes 1

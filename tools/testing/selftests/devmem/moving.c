@@ -22,8 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "devmem_calls.h"
-#include "devmem_util.h"
+#include "lib/devmem_calls.h"
+#include "lib/devmem_util.h"
 #include "../kselftest_harness.h"
 
 #define PAGES		64L

@@ -18,8 +18,8 @@
 # registration, where the same checks find reservations and segments in that
 # range and hibernation available.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 # 1 GB of device memory beside 384 MB: a kernel that may lie anywhere does. With
 # all of it below 4 GB, the boot loader puts the initrd at the device's end.
@@ -33,7 +33,7 @@ CARVE_OUT=(--mem "$((SYSTEM_MB + 1152))M" --device-mem 0
 # What a boot runs
 # shellcheck disable=SC2016 # expanded in the guest
 REPORT='
-"$1/node_report.sh"
+"$1/lib/node_report.sh"
 if "$1/kexec_probe" "$DEVMEM_OBJ/arch/x86/boot/bzImage"; then
 	echo "kexec loaded"
 fi
@@ -49,7 +49,7 @@ start() {
 	local name=$1
 
 	shift
-	boot "$name" "$@" -- bash -c ". '$DEVMEM_DIR/devmem_lib.sh'; $REPORT" - \
+	boot "$name" "$@" -- bash -c ". '$DEVMEM_DIR/lib/devmem_lib.sh'; $REPORT" - \
 		"$DEVMEM_DIR" yes
 }
 
@@ -151,7 +151,7 @@ start carve_debug "${CARVE_OUT[@]}" --append "$MEMBLOCK crashkernel=64M"
 start carve "${CARVE_OUT[@]}"
 start carve_kernelcore "${CARVE_OUT[@]}" --append kernelcore=60%
 boot ordinary "${BY_NODE[@]}" --no-register --append "$MEMBLOCK" -- \
-	bash -c ". '$DEVMEM_DIR/devmem_lib.sh'; $REPORT" - "$DEVMEM_DIR" ""
+	bash -c ". '$DEVMEM_DIR/lib/devmem_lib.sh'; $REPORT" - "$DEVMEM_DIR" ""
 ktap_print_header
 ktap_set_plan $((${#NAMES[@]} + 3))
 for BOOT in "${NAMES[@]}"; do

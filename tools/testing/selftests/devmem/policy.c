@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "devmem_util.h"
+#include "lib/devmem_util.h"
 #include "../kselftest_harness.h"
 #include "../../../../mm/gup_test.h"
 

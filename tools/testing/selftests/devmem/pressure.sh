@@ -27,8 +27,8 @@
 # Proof that it can fail: "control" wants the ordinary machine to differ in
 # every number that can tell.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 MACHINES=(absent idle busy full ordinary)
 RUNS=3
@@ -167,7 +167,7 @@ start() {
 	for ((run = 1; run <= RUNS; run++)); do
 		boot "$name.$run" "${VM_OPTIONS[@]}" --device-mem 128M,128M \
 			--append "brd.rd_size=524288" "$@" -- \
-			"$DEVMEM_DIR/pressure_guest.sh" "$state" "$run"
+			"$DEVMEM_DIR/lib/pressure_guest.sh" "$state" "$run"
 	done
 }
 

@@ -18,8 +18,8 @@
 # same look at the device finds nothing; "control_cost" wants a program that
 # does a quarter more to be seen.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 COST_PERCENT=10
 

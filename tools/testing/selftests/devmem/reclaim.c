@@ -27,7 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "devmem_util.h"
+#include "lib/devmem_util.h"
 #include "../kselftest_harness.h"
 
 #define SIZE	(8 * MIB)

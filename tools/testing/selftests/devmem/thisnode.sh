@@ -9,8 +9,8 @@
 # Proof that it can fail: the suite's own positive cases allocate with the flag
 # and must get device memory; and a suite that did not run is a failure here.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 RESULTS=/sys/kernel/debug/kunit/device_coherent/results
 

@@ -8,8 +8,8 @@
 # and "scripts/vm --no-register") nine things don't hold, and the tour ends with
 # 1. "no_device" wants it to say what is missing.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 need_root
 need_device_nodes 1

@@ -7,8 +7,8 @@
 # Proof that it can fail: control_* take the same pages in the allowed way and
 # see them counted where they belong.
 set -euo pipefail
-# shellcheck source=devmem_lib.sh
-. "$(dirname "$(readlink -f "$0")")/devmem_lib.sh"
+# shellcheck source=lib/devmem_lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
 need_root
 need_device_nodes 2
