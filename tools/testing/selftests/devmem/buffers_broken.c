@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/devmem: a page that the hardware has broken doesn't come back with another
- * buffer (invariant 5).
+ * /dev/devmem: a page that the hardware has broken doesn't come back with
+ * another buffer (invariant 5).
  *
  * Wants a device node, whose pages are lost afterwards; see "plan".
  */

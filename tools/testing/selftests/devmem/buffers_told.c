@@ -3,8 +3,8 @@
  * /dev/devmem: a buffer tells what it is, whose it is, who has it and where it
  * starts; and, where there is none, why, and whether there would be.
  *
- * Invariant 8: nobody is told what isn't theirs to know. Invariant 5: a debugger
- * reads what is there.
+ * What is said is what was done a moment before. Invariant 5: a debugger reads
+ * and writes what is there.
  *
  * Wants two system nodes and two device nodes of 128 MB; see "plan".
  */

@@ -5,8 +5,8 @@
  * Documentation/admin-guide/mm/device_coherent.rst, for what doesn't depend on
  * the kind of memory (kinds.c) and isn't in policy.c.
  *
- * Invariant 1: who asks by a policy has it for stacks, threads, exec() and what is
- * locked. Invariant 5: the content is there after each step.
+ * Invariant 1: who asks by a policy has it for stacks, threads, exec() and what
+ * is locked. Invariant 5: the content is there after each step.
  *
  * What counts as moved, as shared or as failed is the kernel's to decide: the
  * same is done with the second system node as the target, and the answers have

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Invariants 1 and 2, asked for, or not at all, and that device, or none: a
- * cpuset whose nodes change never puts a policy, or pages, onto a device that they
- * did not name. Policies of system nodes go to system nodes; a policy that loses
- * its device has it again when it comes back, and system memory in between. What
- * loses its device moves to system memory, with its content (invariant 5).
+ * cpuset whose nodes change never puts a policy, or pages, onto a device that
+ * they did not name. Policies of system nodes go to system nodes; a policy that
+ * loses its device has it again when it comes back, and system memory in
+ * between. What loses its device moves to system memory, with its content
+ * (invariant 5).
  *
- * In cgroup v2 and v1, and without; for the policy of a task, of a mapping and of
- * shared memory.
+ * In cgroup v2 and v1, and without; for the policy of a task, of a mapping and
+ * of shared memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
  * --no-register, DEVMEM_NODES=2,3,4), where nodes are mapped by their place in

@@ -2,7 +2,8 @@
 /*
  * /dev/devmem: all calls as programs of 32 bits make them.
  *
- * Invariant 8: the structures are the same, whatever the size of a pointer.
+ * Invariants 2 and 5, as for programs of 64 bits: the structures are the same,
+ * whatever the size of a pointer.
  *
  * Wants two system nodes and two device nodes of 128 MB; see "plan".
  */

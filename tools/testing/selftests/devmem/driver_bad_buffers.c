@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/devmem, bad input and hostile use: buffers that can't be had, what is done
- * with those that can, as many as there may be, and limits.
+ * /dev/devmem, bad input and hostile use: buffers that can't be had, what is
+ * done with those that can, as many as there may be, and limits.
  *
- * Invariant 8: what a buffer isn't made for gives the errno that the documentation
- * promises, and nothing has changed. Invariant 4: a node that fills up, and limits
- * that are met, are errors.
+ * Invariant 8: what a buffer isn't made for gives the errno that the
+ * documentation promises, and nothing has changed. Invariant 4: a node that
+ * fills up, and limits that are met, are errors.
  *
  * What is refused differs in one thing from what is asked for as a control, and
- * works. After each test, not one page of the device nodes is in use, and not one
- * file is open that wasn't before.
+ * works. After each test, not one page of the device nodes is in use, and not
+ * one file is open that wasn't before.
  *
- * Proof that it can fail: it found that a buffer for reading couldn't be mapped,
- * and that the kernel complained when pages were looked at while they were freed.
+ * Proof that it can fail: it found that a buffer for reading couldn't be
+ * mapped, and that the kernel complained when pages were looked at while they
+ * were freed.
  *
  * Wants two system nodes and two device nodes, and a hole in the memory for a
  * further one; see "plan".

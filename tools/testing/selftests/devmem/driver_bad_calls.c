@@ -3,12 +3,12 @@
  * /dev/devmem, bad input: what all five calls have in common, and node ids.
  *
  * Invariant 8: every flag, size, number and pointer that isn't defined, nodes
- * that aren't there or not allowed: the errno that the documentation promises, and
- * nothing has changed.
+ * that aren't there or not allowed: the errno that the documentation promises,
+ * and nothing has changed.
  *
  * What is refused differs in one thing from what is asked for as a control, and
- * works. After each test, not one page of the device nodes is in use, and not one
- * file is open that wasn't before.
+ * works. After each test, not one page of the device nodes is in use, and not
+ * one file is open that wasn't before.
  *
  * Proof that it can fail: it found that a node without memory was one that the
  * cpuset forbids.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/devmem, hostile use: a node that goes offline or away, before a call, while
- * it is used, and while it is asked for.
+ * /dev/devmem, hostile use: a node that goes offline or away, before a call,
+ * while it is used, and while it is asked for.
  *
- * Invariant 8: an error that says so, and nothing has changed. Invariant 4: who has
- * its memory, or waits for it, isn't left behind. After each test, not one page of
- * the device nodes is in use, and not one file is open that wasn't before.
+ * Invariant 8: an error that says so, and nothing has changed. Invariant 4: who
+ * has its memory, or waits for it, isn't left behind. After each test, not one
+ * page of the device nodes is in use, and not one file is open that wasn't
+ * before.
  *
  * Wants two system nodes and two device nodes, and a hole in the memory for a
  * further one; see "plan".

@@ -2,10 +2,11 @@
 /*
  * /dev/devmem, hostile use: bad moments.
  *
- * Invariant 5: processes that are killed, exit, exec, fork, unmap or move the other
- * way while a range moves: what is still mapped is readable. After each test, not
- * one page of the device nodes is in use, and not one file is open that wasn't
- * before. Each race counts what it did, and fails when it did nothing.
+ * Invariant 5: processes that are killed, exit, exec, fork, unmap or move the
+ * other way while a range moves: what is still mapped is readable. After each
+ * test, not one page of the device nodes is in use, and not one file is open
+ * that wasn't before. Each race counts what it did, and fails when it did
+ * nothing.
  *
  * Wants two system nodes and two device nodes, and a hole in the memory for a
  * further one; see "plan".

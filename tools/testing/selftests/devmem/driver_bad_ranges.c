@@ -3,11 +3,12 @@
  * /dev/devmem, bad input: ranges to be moved or looked at, and whose they are.
  *
  * Invariant 8: ranges, flags, arrays and processes that aren't there or aren't
- * one's own: the errno that the documentation promises, and nothing has changed.
+ * one's own: the errno that the documentation promises, and nothing has
+ * changed.
  *
  * What is refused differs in one thing from what is asked for as a control, and
- * works. After each test, not one page of the device nodes is in use, and not one
- * file is open that wasn't before.
+ * works. After each test, not one page of the device nodes is in use, and not
+ * one file is open that wasn't before.
  *
  * Wants two system nodes and two device nodes, and a hole in the memory for a
  * further one; see "plan".

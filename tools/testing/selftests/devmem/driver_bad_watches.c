@@ -2,16 +2,16 @@
 /*
  * /dev/devmem, bad input and hostile use: waiting for room.
  *
- * Invariant 8: descriptors that can't be signalled, amounts that no node has, as
- * many watches as there may be: the errno that the documentation promises. A watch
- * that is replaced, ended or closed under somebody who waits is over.
+ * Invariant 8: descriptors that can't be signalled, amounts that no node has,
+ * as many watches as there may be: the errno that the documentation promises. A
+ * watch that is replaced, ended or closed under somebody who waits is over.
  *
  * What is refused differs in one thing from what is asked for as a control, and
- * works. After each test, not one page of the device nodes is in use, and not one
- * file is open that wasn't before.
+ * works. After each test, not one page of the device nodes is in use, and not
+ * one file is open that wasn't before.
  *
- * Proof that it can fail: it found that waiting for ULLONG_MAX bytes was over at
- * once.
+ * Proof that it can fail: it found that waiting for ULLONG_MAX bytes was over
+ * at once.
  *
  * Wants two system nodes and two device nodes, and a hole in the memory for a
  * further one; see "plan".

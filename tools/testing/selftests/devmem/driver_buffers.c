@@ -3,10 +3,10 @@
  * /dev/devmem: the buffers that it gives, and to whom.
  *
  * Invariant 2: a buffer is of the node that was named. Invariant 5: a buffer is
- * zeroed, and after each test no page of a device is in use. Invariant 6: buffers
- * are used by drivers where they are, and what can be moved gives way to a
- * contiguous one. Invariant 4: a request beyond the limit of a cgroup fails, and
- * kills nobody.
+ * zeroed, and after each test no page of a device is in use. Invariant 6:
+ * buffers are used by drivers where they are, and what can be moved gives way
+ * to a contiguous one. Invariant 4: a request beyond the limit of a cgroup
+ * fails, and kills nobody.
  *
  * Wants two system nodes and two device nodes of 128 MB; see "plan".
  */

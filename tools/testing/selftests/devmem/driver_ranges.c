@@ -2,8 +2,9 @@
 /*
  * /dev/devmem: ranges of a process that it moves, and what it says of them.
  *
- * Invariant 5: a range that moves, or doesn't, keeps its content; and after each
- * test no page of a device is in use. What is counted adds up to the range.
+ * Invariant 5: a range that moves, or doesn't, keeps its content; and after
+ * each test no page of a device is in use. What is counted adds up to the
+ * range.
  *
  * Wants two system nodes and two device nodes of 128 MB; see "plan".
  */

@@ -3,8 +3,8 @@
  * Pools of hugetlb: the table "What counts as asking" in
  * Documentation/admin-guide/mm/device_coherent.rst.
  *
- * Invariant 1: hugetlb is never asked: no pool has a page of a device, by whatever
- * policy or file it is filled, and a mapping that is bound to a device gets SIGBUS.
+ * Invariant 1: hugetlb is never asked: no pool has a page of a device, by
+ * whatever policy or file it is filled, and a mapping has none either.
  *
  * Proof that it can fail: on a machine without device nodes, with DEVMEM_NODES
  * naming two ordinary nodes, what has to stay in system memory doesn't.

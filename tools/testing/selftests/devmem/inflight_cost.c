@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How long others wait while /dev/devmem moves pages, by the count of instructions
- * on one CPU: not longer than with move_pages(), and no longer for more pages.
+ * How long others wait while /dev/devmem moves pages, by the count of
+ * instructions on one CPU: not longer than with move_pages(), and no longer for
+ * more pages.
  *
  * Invariant 4: who asks for much, and who frees it, keeps nobody from going on.
  *
- * Wants --icount, two system nodes, a device node of 512 MB and another one; see
- * "plan".
+ * Wants --icount, two system nodes, a device node of 512 MB and another one;
+ * see "plan".
  */
 #define _GNU_SOURCE
 #include <pthread.h>

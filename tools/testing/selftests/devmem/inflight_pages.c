@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a page is to others while /dev/devmem moves it: somebody holds one, a device
- * mirrors them, other CPUs have them in their TLBs. And what is counted adds up to
- * the range.
+ * What a page is to others while /dev/devmem moves it: somebody holds one, a
+ * device mirrors them, other CPUs have them in their TLBs. And what is counted
+ * adds up to the range.
  *
  * Invariant 4: nobody is killed, or told of an error, for a page that moves.
  * Invariant 5: nothing is lost.

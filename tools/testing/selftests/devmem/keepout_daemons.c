@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Invariant 1, asked for, or not at all: daemons that look after other people's
- * pages (compaction, khugepaged, KSM, NUMA balancing, DAMON) neither bring a page
- * to a device nor take one away from where it was placed.
+ * pages (compaction, khugepaged, KSM, NUMA balancing, DAMON) neither bring a
+ * page to a device nor take one away from where it was placed.
  *
- * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and after
- * each test a search for pages that nobody asked for. And each test has a control:
- * the same is seen to work on system memory.
+ * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and
+ * after each test a search for pages that nobody asked for. And each test has a
+ * control: the same is seen to work on system memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
  * --no-register, DEVMEM_NODES=2,3); see the comment of each test that passes
@@ -33,8 +33,6 @@
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE	67
 #endif
-
-/* -- Looking at pages -------------------------------------------------------- */
 
 #define THP_PAGE	BIT(KPF_THP)
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Invariant 1, asked for, or not at all: pools of hugetlb have no page of a device,
- * and none of theirs is moved to one.
+ * Invariant 1, asked for, or not at all: pools of hugetlb have no page of a
+ * device, and none of theirs is moved to one.
  *
- * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and after
- * each test a search for pages that nobody asked for. And each test has a control:
- * the same is seen to work on system memory.
+ * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and
+ * after each test a search for pages that nobody asked for. And each test has a
+ * control: the same is seen to work on system memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
  * --no-register, DEVMEM_NODES=2,3); see the comment of each test that passes

@@ -2,11 +2,12 @@
 /*
  * Invariant 1, asked for, or not at all: no setting of the kernel (those of
  * reclaim, an OOM that is a panic, the multi-generational LRU switched on under
- * pages of a device, page tracking) brings a page to a device or takes one away.
+ * pages of a device, page tracking) brings a page to a device or takes one
+ * away.
  *
- * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and after
- * each test a search for pages that nobody asked for. And each test has a control:
- * the same is seen to work on system memory.
+ * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and
+ * after each test a search for pages that nobody asked for. And each test has a
+ * control: the same is seen to work on system memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
  * --no-register, DEVMEM_NODES=2,3); see the comment of each test that passes

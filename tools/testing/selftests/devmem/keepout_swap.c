@@ -4,9 +4,9 @@
  * writeback, readahead, the swap cache of shared memory) isn't on a device, and
  * takes no page away from where it was placed.
  *
- * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and after
- * each test a search for pages that nobody asked for. And each test has a control:
- * the same is seen to work on system memory.
+ * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and
+ * after each test a search for pages that nobody asked for. And each test has a
+ * control: the same is seen to work on system memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
  * --no-register, DEVMEM_NODES=2,3); see the comment of each test that passes

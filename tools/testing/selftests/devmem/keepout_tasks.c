@@ -4,9 +4,9 @@
  * bound to a device takes system memory for itself, for secretmem and for page
  * cache; a page that was given to a page cache stays no page of a device.
  *
- * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and after
- * each test a search for pages that nobody asked for. And each test has a control:
- * the same is seen to work on system memory.
+ * Three detectors, see keepout.h: where the pages are; pgalloc_coherent; and
+ * after each test a search for pages that nobody asked for. And each test has a
+ * control: the same is seen to work on system memory.
  *
  * Seen to fail: on ordinary nodes in place of the device nodes (scripts/vm
  * --no-register, DEVMEM_NODES=2,3); see the comment of each test that passes
@@ -39,8 +39,6 @@
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret	447
 #endif
-
-/* -- Looking at pages -------------------------------------------------------- */
 
 #define SLAB		BIT(KPF_SLAB)
 #define PAGE_TABLE	BIT(KPF_PGTABLE)

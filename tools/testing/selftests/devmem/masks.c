@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Masks of nodes, literal, relative and mixed; weights; and who comes next when a
- * node of several is full: the table "What counts as asking" in
+ * Masks of nodes, literal, relative and mixed; weights; and who comes next when
+ * a node of several is full: the table "What counts as asking" in
  * Documentation/admin-guide/mm/device_coherent.rst.
  *
  * Invariant 1: a literal mask reaches the devices it names, a mixed or relative

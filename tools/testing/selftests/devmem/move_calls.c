@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every call that moves memory, with every flag: mbind() and migrate_pages(). See
- * the table "What counts as asking" in
+ * Every call that moves memory, with every flag: mbind() and migrate_pages().
+ * See the table "What counts as asking" in
  * Documentation/admin-guide/mm/device_coherent.rst.
  *
  * Invariant 1: it goes to the node that was named, or stays. Invariant 5: the

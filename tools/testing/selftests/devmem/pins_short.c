@@ -3,8 +3,8 @@
  * Invariant 6, pins don't strand: what holds pages for a moment only takes them
  * where they are, on the device, in the very same frames.
  *
- * Controls: pages that are pinned can't be moved, an unpinned reference (vmsplice)
- * does keep the device from being had in one piece.
+ * Controls: pages that are pinned can't be moved, an unpinned reference
+ * (vmsplice) does keep the device from being had in one piece.
  *
  * Wants two system nodes and a device node; see "plan".
  */

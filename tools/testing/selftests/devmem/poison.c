@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Invariant 1, asked for, or not at all: a page of a device that fails, or is about
- * to, is replaced on its device while there is room; one of system memory never by
- * one of a device. And invariant 5: the content is there, but for what has failed.
+ * Invariant 1, asked for, or not at all: a page of a device that fails, or is
+ * about to, is replaced on its device while there is room; one of system memory
+ * never by one of a device. And invariant 5: the content is there, but for what
+ * has failed.
  *
  * Wants a machine of its own, a device node and hwpoison-inject; see "plan".
  */

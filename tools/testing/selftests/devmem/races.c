@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Bad moments: tasks that exit, exec, fork, unmap, are interrupted or killed while
- * pages move to a device and back.
+ * Bad moments: tasks that exit, exec, fork, unmap, are interrupted or killed
+ * while pages move to a device and back.
  *
  * Invariant 5: what is still mapped is readable, and every other page is free.
  * Each race counts what it did, and fails when it did nothing.

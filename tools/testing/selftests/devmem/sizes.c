@@ -2,11 +2,11 @@
 /*
  * Huge pages of every size, placed, moved, split, swapped and collapsed.
  *
- * Invariant 1: one reaches a device node by a policy or a call that names the node,
- * as on any other node.
- * Invariant 2: it is that node, not the other device. Invariant 5: the content
- * is there after each step, and memory that is given out is zeroed. After each
- * test every page of the devices is free again, and none is on a list.
+ * Invariant 1: one reaches a device node by a policy or a call that names the
+ * node, as on any other node. Invariant 2: it is that node, not the other
+ * device. Invariant 5: the content is there after each step, and memory that is
+ * given out is zeroed. After each test every page of the devices is free again,
+ * and none is on a list.
  *
  * Proof that it can fail: with DEVMEM_NODES naming two ordinary nodes of a
  * machine without device nodes, the tests fail that look for what stays in

@@ -5,8 +5,9 @@
  * Invariant 4: it goes on in system memory or gets SIGBUS, at once.
  * Invariant 5: what is still mapped is readable, and every other page is free.
  *
- * Proof that it can fail: "cpuset" found the moment in which a cpuset has lost the
- * device and the policy of a mapping hasn't: tasks died, and the kernel complained.
+ * Proof that it can fail: "cpuset" found the moment in which a cpuset has lost
+ * the device and the policy of a mapping hasn't: tasks died, and the kernel
+ * complained.
  *
  * Wants two system nodes and two device nodes; see "plan".
  */

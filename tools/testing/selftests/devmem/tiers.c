@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Invariant 1, asked for, or not at all: a device node is in no memory tier.
- * Nothing is demoted to it, and nothing on it is demoted or promoted; which is seen
- * to happen between two system nodes.
+ * Nothing is demoted to it, and nothing on it is demoted or promoted; which is
+ * seen to happen between two system nodes.
  *
  * Wants a system node in a lower memory tier, and a device node; see "plan".
  */

@@ -3,8 +3,8 @@
  * Mounts of tmpfs: the table "What counts as asking" in
  * Documentation/admin-guide/mm/device_coherent.rst.
  *
- * Invariant 1: a tmpfs mount is asked by its mpol=, as a mask is. Invariant 5: the
- * content is there after each step.
+ * Invariant 1: a tmpfs mount is asked by its mpol=, as a mask is. Invariant 5:
+ * the content is there after each step.
  *
  * What counts as moved, as shared or as failed is the kernel's to decide: the
  * same is done with the second system node as the target, and the answers have

@@ -2,10 +2,11 @@
 /*
  * userfaultfd, with what it is told to put, to move and to leave.
  *
- * Invariant 1: what a manager puts into a range is where the range's policy says.
- * Invariant 2: it is that node, not the other device. Invariant 5: the content
- * is there after each step, and memory that is given out is zeroed. After each
- * test every page of the devices is free again, and none is on a list.
+ * Invariant 1: what a manager puts into a range is where the range's policy
+ * says. Invariant 2: it is that node, not the other device. Invariant 5: the
+ * content is there after each step, and memory that is given out is zeroed.
+ * After each test every page of the devices is free again, and none is on a
+ * list.
  *
  * Proof that it can fail: with DEVMEM_NODES naming two ordinary nodes of a
  * machine without device nodes, the tests fail that look for what stays in

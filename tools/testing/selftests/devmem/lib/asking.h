@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What those share that go through the table "What counts as asking" in
- * Documentation/admin-guide/mm/device_coherent.rst, line by line: calls.c, masks.c,
- * move_calls.c, tmpfs.c, hugetlb.c.
+ * Documentation/admin-guide/mm/device_coherent.rst, line by line: calls.c,
+ * masks.c, move_calls.c, tmpfs.c, hugetlb.c.
  */
 #ifndef DEVMEM_ASKING_H
 #define DEVMEM_ASKING_H
@@ -89,6 +89,7 @@ static inline long smaps_kb(char *p, const char *name)
 	return kb;
 }
 
+/* Masks of variants, whatever the ids of the nodes are */
 enum { S0 = 1, S1 = 2, D1 = 4, D2 = 8 };
 
 #endif /* DEVMEM_ASKING_H */

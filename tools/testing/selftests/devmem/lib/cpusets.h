@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What cpusets_rebind.c and cpusets_hotplug.c share: cpusets of cgroup v2 and v1,
- * sets of nodes as numbers, tasks that go on and take pages.
+ * What cpusets_rebind.c and cpusets_hotplug.c share: cpusets of cgroup v2 and
+ * v1, sets of nodes as numbers, tasks that go on and take pages.
  */
 #ifndef DEVMEM_CPUSETS_H
 #define DEVMEM_CPUSETS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the programs driver_*.c share that see what /dev/devmem gives, to whom, and
- * what it says. What is wrong on purpose is in driver_bad_*.c.
+ * What the programs driver_*.c share that see what /dev/devmem gives, to whom,
+ * and what it says. What is wrong on purpose is in driver_bad_*.c.
  */
 #ifndef DEVMEM_DRIVER_H
 #define DEVMEM_DRIVER_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the programs driver_bad_*.c share: what was open, in use and wrong before a
- * test, and whether it is the same after it, when the test's process is gone.
+ * What the programs driver_bad_*.c share: what was open, in use and wrong
+ * before a test, and whether it is the same after it, when the test's process
+ * is gone.
  */
 #ifndef DEVMEM_DRIVER_BAD_H
 #define DEVMEM_DRIVER_BAD_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the programs inflight_*.c share: ranges that move, and who is busy meanwhile.
+ * What the programs inflight_*.c share: ranges that move, and who is busy
+ * meanwhile.
  */
 #ifndef DEVMEM_INFLIGHT_H
 #define DEVMEM_INFLIGHT_H

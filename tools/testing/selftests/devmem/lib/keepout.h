@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests share that see whether those who look after other people's pages
- * keep out of a device: keepout_*.c, and their like on other machines.
+ * What the tests share that see whether those who look after other people's
+ * pages keep out of a device: keepout_*.c, and their like on other machines.
  *
  * Three detectors: where the pages are; pgalloc_coherent, which counts every
  * page that leaves a device's zone; and after each test a search for pages that
