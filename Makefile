@@ -90,9 +90,9 @@ TOUCHED_ONLY = $(filter-out 0,$(TOUCHED))
 check-off: deps
 	@scripts/build $(if $(TOUCHED_ONLY),--touched) stock off
 	@scripts/build patched
-	@scripts/compare-objects build/stock/o-stock build/linux/o-off \
+	@scripts/lib/compare-objects build/stock/o-stock build/linux/o-off \
 		$(if $(TOUCHED_ONLY),$$(scripts/build folders))
-	@scripts/compare-objects --inlined build/stock/o-stock build/linux/o-patched $(FAST_PATHS)
+	@scripts/lib/compare-objects --inlined build/stock/o-stock build/linux/o-patched $(FAST_PATHS)
 
 # Each compiles our own objects once, with an option off: not all of the kernel.
 check-options: deps

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The virtual machine that scripts/vm boots: kernel, initramfs, QEMU's command line."""
+import ctypes
+import glob
+import hashlib
+import mmap
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+
+from common import BUILD, REPO, Refused
+
+# Name: output folder, and whether it knows device_coherent=.
+KERNELS = {
+    "patched": ("build/linux/o-patched", True),
+    "stock": ("build/stock/o-stock", False),
+    "debug": ("build/linux/o-debug", True),
+    "off": ("build/linux/o-off", False),
+}
+
+
+# --- kernel and initramfs ---------------------------------------------------------
+
+def find_kernel(opts):
+    """Sets opts.image, opts.obj, opts.name and whether nodes are registered."""
+    opts.registers = not opts.no_register
+    opts.obj_given = bool(opts.obj or opts.kernel_image)
+    if opts.obj or opts.kernel_image:
+        opts.name = opts.kernel or "custom"
+        if opts.obj:
+            opts.obj = os.path.abspath(opts.obj)
+        opts.image = os.path.abspath(opts.kernel_image or
+                                     os.path.join(opts.obj, "arch/x86/boot/bzImage"))
+        if not opts.obj:
+            opts.obj = re.sub(r"/arch/x86/boot/bzImage$", "", opts.image)
+        config = os.path.join(opts.obj, ".config")
+        # Registering asks for something that only a patched kernel knows.
+        if os.path.exists(config):
+            with open(config) as f:
+                if "CONFIG_ZONE_DEVICE_COHERENT=y" not in f.read():
+                    opts.registers = False
+    else:
+        opts.kernel = opts.kernel or "patched"
+        if opts.kernel not in KERNELS:
+            raise Refused("no kernel is named '%s': %s" % (opts.kernel, ", ".join(KERNELS)))
+        opts.name = opts.kernel
+        obj, knows = KERNELS[opts.kernel]
+        opts.obj = os.path.join(REPO, obj)
+        opts.registers = opts.registers and knows
+        opts.image = os.path.join(opts.obj, "arch/x86/boot/bzImage")
+    if not os.path.exists(opts.image):
+        raise Refused("%s is not there%s" % (opts.image, "" if opts.obj_given else
+                      ": build it with 'make %s'" % opts.kernel.replace("patched", "kernel")))
+
+
+def build_initrd():
+    """The initramfs: vm-init and nothing else. Made once per version of it."""
+    source = os.path.join(REPO, "scripts/lib/vm-init.c")
+    with open(source, "rb") as f:
+        digest = hashlib.sha256(f.read()).hexdigest()[:16]
+    folder = os.path.join(BUILD, "vm")
+    initrd = os.path.join(folder, "initrd-%s.cpio" % digest)
+    if os.path.exists(initrd):
+        return initrd
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="tmp-") as temp:
+        binary = os.path.join(temp, "init")
+        compiler = ["gcc", "-O2", "-Wall", "-static", "-pthread", "-s", "-o", binary, source]
+        try:
+            done = subprocess.run(compiler, stderr=subprocess.PIPE, text=True)
+        except FileNotFoundError:
+            raise Refused("gcc is missing: run 'scripts/deps'")
+        if done.returncode:
+            raise Refused("%s does not compile:\n%s" % (source, done.stderr))
+        with open(binary, "rb") as f:
+            content = f.read()
+        temp_initrd = os.path.join(temp, "initrd")
+        with open(temp_initrd, "wb") as f:
+            write_cpio(f, "dev", 0o040755, b"")
+            write_cpio(f, "init", 0o100755, content)
+            write_cpio(f, "TRAILER!!!", 0, b"")
+        os.rename(temp_initrd, initrd)
+    for old in glob.glob(os.path.join(folder, "initrd-*.cpio")):
+        if old != initrd and time.time() - os.path.getmtime(old) > 86400:
+            os.unlink(old)
+    return initrd
+
+
+def write_cpio(f, name, mode, content):
+    """One entry of the 'newc' format."""
+    encoded = name.encode() + b"\0"
+    fields = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+    f.write(head + b"\0" * (-len(head) % 4) + content + b"\0" * (-len(content) % 4))
+
+
+# --- the machine ------------------------------------------------------------------
+
+def kvm_works():
+    """/dev/kvm may exist where the processor can't: look at the processor."""
+    try:
+        with open("/proc/cpuinfo") as f:
+            if not re.search(r"^flags\s*:.*\b(vmx|svm)\b", f.read(), re.M):
+                return False
+    except OSError:
+        return False
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def tsc_khz():
+    """How fast this machine's time stamp counter runs, None if it has none.
+
+    Without KVM the guest's counter is this one. A guest that has to find out
+    itself, on a machine with other things to do, gets it wrong, and then its
+    clock runs at several times the speed.
+    """
+    if os.uname().machine != "x86_64":
+        return None
+    # rdtsc; shl $32,%rdx; or %rdx,%rax; ret
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    except OSError:
+        return None
+    page.write(b"\x0f\x31\x48\xc1\xe2\x20\x48\x09\xd0\xc3")
+    rdtsc = ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    found = []
+    for _ in range(5):
+        begin = rdtsc(), time.monotonic_ns()
+        time.sleep(0.01)
+        end = rdtsc(), time.monotonic_ns()
+        found.append((end[0] - begin[0]) * 1000000 // (end[1] - begin[1]))
+    return sorted(found)[2]
+
+
+def node_arguments(opts):
+    """Node 0 with all CPUs, then system nodes, then device nodes, and how far they are."""
+    sizes = [opts.mem] + opts.sys_nodes + opts.device_mem
+    first_device = 1 + len(opts.sys_nodes)
+    memory = "%dM" % sum(sizes)
+    if opts.hotplug_mem:
+        # QEMU aligns every slot to 1G in the worst case.
+        room = sum(opts.hotplug_mem) + 1024 * len(opts.hotplug_mem)
+        memory += ",slots=%d,maxmem=%dM" % (len(opts.hotplug_mem), sum(sizes) + room)
+    args = ["-m", memory]
+    for i, size in enumerate(opts.hotplug_mem):
+        args += ["-object", "memory-backend-ram,id=hot%d,size=%dM" % (i, size)]
+    for node, size in enumerate(sizes):
+        cpus = ",cpus=0-%d" % (opts.cpus - 1) if node == 0 else ""
+        args += ["-object", "memory-backend-ram,id=mem%d,size=%dM,reserve=off" % (node, size),
+                 "-numa", "node,nodeid=%d,memdev=mem%d%s" % (node, node, cpus)]
+    for a in range(len(sizes)):
+        for b in range(a + 1, len(sizes)):
+            devices = (a >= first_device) + (b >= first_device)
+            args += ["-numa", "dist,src=%d,dst=%d,val=%d" % (a, b, (20, 40, 60)[devices])]
+    return args, list(range(first_device, len(sizes)))
+
+
+def low_memory(system):
+    """How much RAM lies below the hole at 4G: system memory alone.
+
+    Device nodes then begin above 4G at whole memory blocks (128M), as device
+    memory does on real machines, and the firmware's tables, which take the top
+    of the low RAM, are not in one of them.
+    """
+    if system <= 2048:
+        return system
+    return 2048 - (2048 - system) % 128
+
+
+def kernel_parameters(opts, device_nodes):
+    # no_timer_check: on a busy host the check finds the emulated timer too slow.
+    params = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable", "no_timer_check",
+              "rcupdate.rcu_cpu_stall_timeout=60"]
+    if opts.name == "debug":
+        params.append("page_poison=1")
+    if opts.icount or opts.gdb:
+        params.append("nokaslr")
+    khz = None if opts.icount or kvm_works() else tsc_khz()
+    if khz:
+        params.append("tsc_early_khz=%d" % khz)
+    if opts.registers and device_nodes:
+        params.append("device_coherent=" + ",".join("node:%d" % n for n in device_nodes))
+    return " ".join(params + opts.append)
+
+
+def qemu_command(opts, log, sockets, initrd):
+    nodes, device_nodes = node_arguments(opts)
+    cmd = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+           "-no-reboot", "-smp", str(opts.cpus)]
+    # identify_cpu() rebuilds the capabilities that pgtable_l5_enabled() reads: an
+    # interrupt just then makes KASAN look for a shadow of five levels that isn't there.
+    levels = ",la57=off" if opts.name == "debug" else ""
+    if opts.icount:
+        cmd += ["-accel", "tcg,thread=single", "-cpu", "max" + levels,
+                "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]
+    elif kvm_works():
+        cmd += ["-accel", "kvm", "-cpu", "host" + levels]
+    else:
+        cmd += ["-accel", "tcg,thread=multi", "-cpu", "max" + levels]
+    # Boots faster than pc, whose ACPI tables a debug kernel interprets for minutes.
+    cmd += ["-machine", "q35,usb=off,vmport=off,sata=off,smbus=off,max-ram-below-4g=%dM" %
+            low_memory(opts.mem + sum(opts.sys_nodes))]
+    cmd += nodes
+    cmd += ["-kernel", opts.image, "-initrd", initrd,
+            "-append", kernel_parameters(opts, device_nodes)]
+    cmd += ["-chardev", "file,id=console,path=%s" % log.replace(",", ",,"),
+            "-serial", "chardev:console",
+            "-device", "virtio-rng-pci",
+            "-device", "virtio-serial-pci,max_ports=%d" % (len(sockets) + 1)]
+    for name, sock in sockets.items():
+        if name == "qmp":
+            cmd += ["-chardev", "socket,id=qmp,fd=%d" % sock.fileno(), "-mon", "chardev=qmp,mode=control"]
+            continue
+        cmd += ["-chardev", "socket,id=%s,fd=%d" % (name, sock.fileno()),
+                "-device", "virtserialport,chardev=%s,name=devmem.%s" % (name, name)]
+    cmd += ["-virtfs", "local,path=/,mount_tag=devmem.root,security_model=none,"
+                       "readonly=on,multidevs=remap",
+            "-virtfs", "local,path=%s,mount_tag=devmem.build,security_model=none,"
+                       "multidevs=remap" % BUILD.replace(",", ",,")]
+    if opts.gdb:
+        opts.gdb_port = free_port()
+        cmd += ["-gdb", "tcp:127.0.0.1:%d" % opts.gdb_port, "-S"]
+    for extra in opts.qemu:
+        cmd += extra.split()
+    return cmd
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
