@@ -321,16 +321,24 @@ TEST_F_TIMEOUT(inflight, fork_finds_all, PATIENCE)
 	munmap(m.p, SIZE);
 }
 
+/* With a second area, to or with which @how brings pages of the first one */
+static void move_two_under(struct __test_metadata *_metadata, int fd,
+			   const struct nodes *n, struct meddler *m,
+			   void *(*how)(void *))
+{
+	m->p = map_anon(SIZE);
+	m->other = map_anon(SIZE);
+	ASSERT_NE(NULL, m->p);
+	ASSERT_NE(NULL, m->other);
+	fill_pages(m->p, SIZE, 1);
+	move_under(_metadata, fd, n, m, how, 200);
+}
+
 TEST_F_TIMEOUT(inflight, mremap_finds_all, PATIENCE)
 {
 	struct meddler m = { };
 
-	m.p = map_anon(SIZE);
-	m.other = map_anon(SIZE);
-	ASSERT_NE(NULL, m.p);
-	ASSERT_NE(NULL, m.other);
-	fill_pages(m.p, SIZE, 1);
-	move_under(_metadata, self->fd, &self->n, &m, remap_on, 200);
+	move_two_under(_metadata, self->fd, &self->n, &m, remap_on);
 	EXPECT_TRUE(intact(m.p, SIZE / 2, 1));
 	munmap(m.p, SIZE);
 	munmap(m.other, SIZE);
@@ -340,12 +348,7 @@ TEST_F_TIMEOUT(inflight, pages_that_change_places_stay_themselves, PATIENCE)
 {
 	struct meddler m = { };
 
-	m.p = map_anon(SIZE);
-	m.other = map_anon(SIZE);
-	ASSERT_NE(NULL, m.p);
-	ASSERT_NE(NULL, m.other);
-	fill_pages(m.p, SIZE, 1);
-	move_under(_metadata, self->fd, &self->n, &m, swap_on, 200);
+	move_two_under(_metadata, self->fd, &self->n, &m, swap_on);
 	munmap(m.p, SIZE);
 	munmap(m.other, SIZE);
 }

@@ -202,12 +202,12 @@ FIXTURE_TEARDOWN(out)
 	EXPECT_EQ(0, unasked());
 }
 
-/* Small pages of a node */
-static inline char *place(size_t size, unsigned long mask, unsigned int seed)
+static inline char *place_as(size_t size, unsigned long mask,
+			     unsigned int seed, int advice)
 {
 	char *p = map_huge(size);
 
-	if (!p || madvise(p, size, MADV_NOHUGEPAGE) ||
+	if (!p || madvise(p, size, advice) ||
 	    mbind_nodes(p, size, MPOL_BIND, mask, 0))
 		return NULL;
 	fill_pages(p, size, seed);
@@ -215,16 +215,15 @@ static inline char *place(size_t size, unsigned long mask, unsigned int seed)
 	return p;
 }
 
+/* Small pages of a node */
+static inline char *place(size_t size, unsigned long mask, unsigned int seed)
+{
+	return place_as(size, mask, seed, MADV_NOHUGEPAGE);
+}
+
 static inline char *place_huge(size_t size, unsigned long mask, unsigned int seed)
 {
-	char *p = map_huge(size);
-
-	if (!p || madvise(p, size, MADV_HUGEPAGE) ||
-	    mbind_nodes(p, size, MPOL_BIND, mask, 0))
-		return NULL;
-	fill_pages(p, size, seed);
-
-	return p;
+	return place_as(size, mask, seed, MADV_HUGEPAGE);
 }
 
 static inline char *place_shared(size_t size, unsigned long mask, unsigned int seed)
