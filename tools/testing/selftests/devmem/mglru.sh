@@ -6,8 +6,8 @@
 # move and reclaim pages run once more with it: mglru.sh TEST [ARGUMENT...].
 #
 # That it is switched on under pages of a device is tested by
-# keepout_settings.c:lru_gen_switched. What this proves, and how it was seen to fail, is
-# what TEST says of itself.
+# keepout_settings.c:lru_gen_switched. What this proves, and how it was seen to
+# fail, is what TEST says of itself.
 set -euo pipefail
 # shellcheck source=lib/devmem_lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
