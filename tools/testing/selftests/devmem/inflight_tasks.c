@@ -164,6 +164,10 @@ static int write_at_the_limit(int fd, const struct nodes *n)
 	for (int i = 0; i < 2; i++)
 		if (!start(&w[i], i, write_on, p, PAGES, &stop))
 			return 2;
+	/* Else they would get the first page of their stacks at the limit. */
+	for (int i = 0; i < 2; i++)
+		while (!*counter(&w[i], PAGES - 1))
+			usleep(1000);
 	set_tight_limit();
 	for (int i = 0; i < 100; i++)
 		move_range(fd, p, SIZE, i % 2 ? n->s0 : n->d1, &m);
