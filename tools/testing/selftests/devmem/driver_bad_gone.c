@@ -252,10 +252,13 @@ TEST_F(gone, while_used)
 	EXPECT_TRUE(intact(self->e.p, SIZE, 1));
 }
 
-/* Only asks, on each CPU: no number is of a node that isn't there. */
-static void ask_node(const struct env *e, int nid, int cpu, atomic_long *done)
+/*
+ * Only asks, on each CPU: no number is of a node that isn't there, or more than
+ * the @most that it has when it is.
+ */
+static void ask_node(const struct env *e, int nid, int cpu,
+		     unsigned long long most, atomic_long *done)
 {
-	const unsigned long long most = node_bytes(nid);
 	struct devmem_info info;
 	int i, err;
 
@@ -294,6 +297,8 @@ TEST_F(gone, while_asked)
 	atomic_long *done = (void *)map_pages(PAGE, MAP_SHARED | MAP_ANONYMOUS,
 					      -1);
 	const int nid = self->nid, nr = sysconf(_SC_NPROCESSORS_ONLN);
+	/* Now: when they have begun, it may be gone. */
+	const unsigned long long most = node_bytes(nid);
 	time_t end = time(NULL) + 5;
 	int i, status, times = 0;
 	pid_t pids[64];
@@ -307,7 +312,7 @@ TEST_F(gone, while_asked)
 		if (!pids[i]) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			self->e.fd = open(DEV, O_RDWR);
-			ask_node(&self->e, nid, i, done);
+			ask_node(&self->e, nid, i, most, done);
 		}
 	}
 	for (i = 0; before(end + 60); i++) {
