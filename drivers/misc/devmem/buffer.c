@@ -13,7 +13,6 @@
 #include <linux/cgroup.h>
 #include <linux/cpuset.h>
 #include <linux/device_coherent.h>
-#include <linux/device_coherent_range.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
@@ -643,7 +642,7 @@ static int ask_node(struct devmem_buffer *buf, struct zone *zone, bool contig)
 static int fill_from(struct devmem_buffer *buf, int nid,
 		     const struct devmem_alloc *how)
 {
-	struct zone *zone = device_coherent_hotplug_zone(nid);
+	struct zone *zone = device_coherent_zone(nid);
 	int err;
 
 	if (!zone)

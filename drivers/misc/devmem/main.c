@@ -5,7 +5,6 @@
  */
 
 #include <linux/device_coherent.h>
-#include <linux/device_coherent_range.h>
 #include <linux/dma-buf.h>
 #include <linux/eventfd.h>
 #include <linux/file.h>
@@ -138,7 +137,7 @@ static long ioctl_info(unsigned int cmd, void __user *uarg)
 	nid = find_node(info.node, info.flags & DEVMEM_INFO_NEXT);
 	if (nid < 0)
 		return nid;
-	zone = device_coherent_hotplug_zone(nid);
+	zone = device_coherent_zone(nid);
 	if (!zone)
 		return -ENODEV;
 
@@ -298,7 +297,7 @@ static unsigned long free_now[MAX_NUMNODES];
 /* The node can't have as much, since it or a part of its memory is gone. */
 static bool is_over(const struct devmem_file *df)
 {
-	struct zone *zone = device_coherent_hotplug_zone(df->nid);
+	struct zone *zone = device_coherent_zone(df->nid);
 
 	return !zone || zone_managed_pages(zone) < df->nr_pages;
 }
@@ -402,7 +401,7 @@ static int check_watch(const struct devmem_watch *w)
 	if (w->eventfd < -1)
 		return -EINVAL;
 
-	zone = device_coherent_hotplug_zone(w->node);
+	zone = device_coherent_zone(w->node);
 	if (!zone || !zone_managed_pages(zone))
 		return -ENODEV;
 	size = (u64)zone_managed_pages(zone) << PAGE_SHIFT;

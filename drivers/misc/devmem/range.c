@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/devmem: ranges of a process. Whose they are, and whether the caller may
- * touch them; the work is done by mm/device_coherent_range.c.
+ * touch them; the work is done by mm/device_coherent/range.c.
  */
 
 #include <linux/capability.h>
 #include <linux/cpuset.h>
 #include <linux/device_coherent.h>
-#include <linux/device_coherent_range.h>
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/nodemask.h>

@@ -32,7 +32,6 @@
  * refers to, and everything else that isn't as simple as that.
  */
 
-#include <linux/device_coherent.h>
 #include <linux/memcontrol.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -52,7 +51,6 @@
 
 #include <trace/events/migrate.h>
 
-#include "device_coherent_move.h"
 #include "internal.h"
 
 /* The walk stops behind the page table with which there are enough. */

@@ -14,7 +14,7 @@
 
 #include <linux/debugfs.h>
 #include <linux/delay.h>
-#include <linux/device_coherent.h>
+#include <linux/device_coherent_hooks.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/iosys-map.h>

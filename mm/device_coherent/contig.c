@@ -16,8 +16,6 @@
 #include <linux/align.h>
 #include <linux/alloc_tag.h>
 #include <linux/cpuset.h>
-#include <linux/device_coherent.h>
-#include <linux/device_coherent_range.h>
 #include <linux/genalloc.h>
 #include <linux/io.h>
 #include <linux/log2.h>
@@ -398,7 +396,7 @@ int device_coherent_get_contig(int nid, gfp_t gfp, unsigned long nr_pages,
 			       unsigned long align, struct page **page)
 {
 	struct wanted w = {
-		.zone = device_coherent_hotplug_zone(nid),
+		.zone = device_coherent_zone(nid),
 		.nr_pages = nr_pages,
 		.align = align,
 		.gfp = gfp | __GFP_DEVICE_COHERENT | __GFP_NOWARN,
@@ -487,7 +485,7 @@ EXPORT_SYMBOL_GPL(device_coherent_free_contig);
 unsigned long device_coherent_largest_run(int nid, bool displace)
 {
 	enum obtain how = displace ? OBTAIN_MOVING : OBTAIN_FREE;
-	struct zone *zone = device_coherent_hotplug_zone(nid);
+	struct zone *zone = device_coherent_zone(nid);
 	unsigned long pfn, end, obstacle, largest = 0;
 
 	if (!zone)
@@ -507,45 +505,6 @@ unsigned long device_coherent_largest_run(int nid, bool displace)
 	return largest;
 }
 EXPORT_SYMBOL_GPL(device_coherent_largest_run);
-
-/* Of a zone, above its high watermark: free, or page cache (as MemAvailable) */
-static unsigned long zone_room(struct zone *zone)
-{
-	unsigned long cache = zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
-			      zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
-	unsigned long pages = zone_page_state(zone, NR_FREE_PAGES) + cache -
-			      min(cache / 2, low_wmark_pages(zone));
-
-	return pages - min(pages, high_wmark_pages(zone) +
-			   zone->lowmem_reserve[ZONE_MOVABLE]);
-}
-
-/**
- * device_coherent_system_room - how much would system memory take?
- * @nodes: nodes of which to look at those that aren't device nodes
- *
- * Context: Any. The number can have changed.
- * Return: pages that ordinary movable requests can get before memory is scarce:
- * free ones and page cache, above the high watermarks.
- */
-unsigned long device_coherent_system_room(const nodemask_t *nodes)
-{
-	unsigned long nr_pages = 0;
-	int nid, i;
-
-	for_each_node_mask(nid, *nodes) {
-		if (!node_state(nid, N_MEMORY) || node_is_device_coherent(nid))
-			continue;
-		for (i = 0; i <= ZONE_MOVABLE; i++) {
-			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
-
-			if (managed_zone(zone))
-				nr_pages += zone_room(zone);
-		}
-	}
-
-	return nr_pages;
-}
 
 /* -- Pools ------------------------------------------------------------------ */
 

@@ -22,8 +22,6 @@
  */
 #include <linux/cpuset.h>
 #include <linux/device.h>
-#include <linux/device_coherent.h>
-#include <linux/huge_mm.h>
 #include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/memcontrol.h>
@@ -40,10 +38,7 @@
 /* Not self-contained */
 #include <linux/compaction.h>
 
-#include "device_coherent_room.h"
 #include "internal.h"
-
-#include <trace/events/device_coherent.h>
 
 /* What a node does for a request that finds it full */
 enum make_room {
@@ -63,20 +58,6 @@ static u8 make_room[MAX_NUMNODES];
 #define FULL_FOR	max(HZ / 50, 1)
 
 static unsigned long full_until[MAX_NUMNODES][2];
-
-/**
- * struct device_coherent_request - a flagged request that found no free page
- * @gfp: what it may do
- * @order: how much it wants
- * @ac: its context in the allocator
- * @zone: the one zone that it can be served from
- */
-struct device_coherent_request {
-	gfp_t gfp;
-	unsigned int order;
-	struct alloc_context *ac;
-	struct zone *zone;
-};
 
 /* How much is collected, displaced or looked at in one go */
 #define BATCH		SWAP_CLUSTER_MAX
@@ -265,8 +246,7 @@ static bool drop_from_swap_cache(struct folio *folio)
 	/* Who frees a page that is on no list finds it so. */
 	folio_clear_active(folio);
 	folio_put(folio);
-	mod_node_page_state(NODE_DATA(nid), COHERENT_EVICTED, nr_pages);
-	trace_device_coherent_evicted(nid, nr_pages);
+	device_coherent_dropped(nid, nr_pages);
 
 	return true;
 }
@@ -313,17 +293,12 @@ static bool free_from_swap_cache(struct zone *zone)
 	return dropped;
 }
 
-static struct page *look(struct device_coherent_request *req)
-{
-	return device_coherent_try_alloc(req->gfp, req->order, req->ac);
-}
-
 /* Free pages on the lists of all CPUs, then another look */
 static struct page *drain_and_look(struct device_coherent_request *req)
 {
 	drain_all_pages(req->zone);
 
-	return look(req);
+	return device_coherent_try_alloc(req);
 }
 
 /* Collects, until there is a page, what is free but for being freed. */
@@ -381,7 +356,7 @@ static bool collect_alone(struct device_coherent_request *req, bool thorough,
 	int busy = 0;
 
 	if (thorough ? mutex_lock_killable(lock) : !mutex_trylock(lock)) {
-		*page = look(req);
+		*page = device_coherent_try_alloc(req);
 		return false;
 	}
 	*page = collect(req, &busy);
@@ -426,8 +401,7 @@ static struct page *make_room_for(struct device_coherent_request *req)
 			break;
 		page = drain_and_look(req);
 		if (!page && req->order)
-			page = device_coherent_compact(req->gfp, req->order,
-						       req->ac,
+			page = device_coherent_compact(req,
 						       COMPACT_PRIO_SYNC_LIGHT);
 	}
 
@@ -499,8 +473,14 @@ void device_coherent_reset_room(int nid)
 
 /* -- A request that finds no free page ------------------------------------- */
 
-/* All that can be done by a request that may sleep */
-static struct page *find_page(struct device_coherent_request *req)
+/**
+ * device_coherent_alloc_full - all that can be done by a request that may sleep
+ * @req: the request
+ *
+ * Context: Process context, sleeps.
+ * Return: the page, or NULL.
+ */
+struct page *device_coherent_alloc_full(struct device_coherent_request *req)
 {
 	bool elsewhere = req->gfp & __GFP_NORETRY;
 	int nid = zone_to_nid(req->zone);
@@ -514,69 +494,15 @@ static struct page *find_page(struct device_coherent_request *req)
 				  (!req->order ||
 				   req->gfp & __GFP_RETRY_MAYFAIL), &page);
 	if (!page && req->order && collected) {
-		page = device_coherent_compact(req->gfp, req->order, req->ac,
-					       COMPACT_PRIO_ASYNC);
+		page = device_coherent_compact(req, COMPACT_PRIO_ASYNC);
 		if (!page && !elsewhere)
-			page = device_coherent_compact(req->gfp, req->order,
-						       req->ac,
+			page = device_coherent_compact(req,
 						       COMPACT_PRIO_SYNC_LIGHT);
 	}
 	if (!page && device_coherent_makes_room(nid))
 		page = make_room_for(req);
 	if (!page && collected)
 		note_full(nid, req->order);
-
-	return page;
-}
-
-static void refused(struct zone *zone, gfp_t gfp, unsigned int order)
-{
-	int nid = zone_to_nid(zone);
-
-	mod_node_page_state(NODE_DATA(nid), COHERENT_REFUSED, 1L << order);
-	trace_device_coherent_refused(nid, gfp, order);
-}
-
-/**
- * device_coherent_alloc_slow - a flagged request that found no free page
- * @gfp: its mask. Without __GFP_DIRECT_RECLAIM it only looks once more; if it
- *	 is atomic (__GFP_HIGH), without regard to cpusets. __GFP_NORETRY says
- *	 that the caller has somewhere else to go: then nothing is tried that
- *	 makes it wait for others, and for a while after the node was found full
- *	 nothing at all. __GFP_NOFAIL is refused with a warning: a device can be
- *	 full.
- * @order: its order
- * @ac: what the allocator knows of it
- *
- * Context: As @gfp says.
- * Return: the page, or NULL, which is counted as refused.
- */
-struct page *device_coherent_alloc_slow(gfp_t gfp, unsigned int order,
-					struct alloc_context *ac)
-{
-	struct zone *zone = zonelist_zone(ac->zonelist->_zonerefs);
-	struct device_coherent_request req = {
-		.gfp = gfp & ~(__GFP_NOFAIL | __GFP_KSWAPD_RECLAIM),
-		.order = order,
-		.ac = ac,
-		.zone = zone,
-	};
-	struct page *page;
-
-	WARN_ONCE(gfp & __GFP_NOFAIL,
-		  "__GFP_DEVICE_COHERENT with __GFP_NOFAIL: a device can be full\n");
-	if (!zone)
-		return NULL;
-
-	/* The first look may have been bound to the nodes of the task. */
-	ac->preferred_zoneref = ac->zonelist->_zonerefs;
-	page = look(&req);
-	/* In a cpuset without the node nothing would help. */
-	if (!page && gfpflags_allow_blocking(gfp) &&
-	    !(current->flags & PF_MEMALLOC) && cpuset_zone_allowed(zone, gfp))
-		page = find_page(&req);
-	if (!page)
-		refused(zone, gfp, order);
 
 	return page;
 }

@@ -7,7 +7,7 @@
  * Without a device node all but the tests that need none are skipped.
  */
 #include <kunit/test.h>
-#include <linux/device_coherent.h>
+#include <linux/device_coherent_hooks.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/percpu.h>

@@ -4,14 +4,12 @@
  * they are.
  *
  * A walk over the page tables takes the small pages that nobody else uses where
- * it meets them (device_coherent_move.c). What else has to move is isolated, as
+ * it meets them (move.c). What else has to move is isolated, as
  * mbind() does. When there is enough of both, the mmap lock is dropped; the
  * former are moved then, and the latter by migrate_pages(). move_pages() in
  * contrast looks up, checks and reports each page by itself.
  */
 
-#include <linux/device_coherent.h>
-#include <linux/device_coherent_range.h>
 #include <linux/hugetlb.h>
 #include <linux/init.h>
 #include <linux/memory.h>
@@ -30,7 +28,6 @@
 #include <linux/swap.h>
 #include <linux/swapops.h>
 
-#include "device_coherent_move.h"
 #include "internal.h"
 
 /* The mmap lock is dropped after as many pages to move by migrate_pages() ... */
@@ -532,23 +529,6 @@ static bool queue_folio(struct range_walk *rw, struct folio *folio,
 	return true;
 }
 
-/**
- * device_coherent_nearest_system_node - where pages go that leave a device
- * @nid: the device
- *
- * Context: Any.
- * Return: the system node that the device's ordinary requests go to first.
- */
-int device_coherent_nearest_system_node(int nid)
-{
-	struct zoneref *z;
-
-	z = first_zones_zonelist(node_zonelist(nid, GFP_HIGHUSER_MOVABLE),
-				 gfp_zone(GFP_HIGHUSER_MOVABLE), NULL);
-
-	return zonelist_node_idx(z);
-}
-
 /* Pages that the target could take, and others would still be well */
 static unsigned long room_for(const struct range_walk *rw)
 {
@@ -965,81 +945,4 @@ int device_coherent_migrate_range(struct mm_struct *mm, unsigned long *addr,
 	stop_moving(&rw);
 
 	return err;
-}
-
-/* -- How much is free ----------------------------------------------------- */
-
-/*
- * Nodes of whose memory a part goes offline. Their CPUs' lists are empty, and
- * with the last part the lists themselves go. Read under RCU.
- */
-static nodemask_t no_lists;
-
-static int lists_notify(struct notifier_block *nb, unsigned long action,
-			void *data)
-{
-	const struct memory_notify *arg = data;
-	int nid;
-
-	/* No page structures yet, or no longer */
-	if (action == MEM_PREPARE_ONLINE || action == MEM_FINISH_OFFLINE)
-		return NOTIFY_OK;
-
-	nid = pfn_to_nid(arg->start_pfn);
-	switch (action) {
-	case MEM_GOING_OFFLINE:
-		node_set(nid, no_lists);
-		synchronize_rcu();
-		break;
-	case MEM_OFFLINE:
-		/* Without memory it has none until it is online again. */
-		if (!node_state(nid, N_MEMORY))
-			break;
-		fallthrough;
-	case MEM_CANCEL_OFFLINE:
-	case MEM_ONLINE:
-		node_clear(nid, no_lists);
-		break;
-	}
-
-	return NOTIFY_OK;
-}
-
-static int __init watch_lists(void)
-{
-	return hotplug_memory_notifier(lists_notify, DEFAULT_CALLBACK_PRI);
-}
-core_initcall(watch_lists);
-
-static unsigned long nr_free_in_lists(struct zone *zone)
-{
-	unsigned long nr_pages = 0;
-	int cpu;
-
-	rcu_read_lock();
-	if (!node_isset(zone_to_nid(zone), no_lists))
-		for_each_online_cpu(cpu)
-			nr_pages += per_cpu_ptr(zone->per_cpu_pageset,
-						cpu)->count;
-	rcu_read_unlock();
-
-	return nr_pages;
-}
-
-/**
- * device_coherent_nr_free - free pages of a device node
- * @nid: the device node
- *
- * Context: Any. The number can have changed.
- * Return: pages that a request could get, those in the lists of CPUs included;
- * 0 if @nid isn't a device node.
- */
-unsigned long device_coherent_nr_free(int nid)
-{
-	struct zone *zone = device_coherent_hotplug_zone(nid);
-
-	if (!zone)
-		return 0;
-
-	return zone_page_state(zone, NR_FREE_PAGES) + nr_free_in_lists(zone);
 }
