@@ -2,7 +2,7 @@
 # Entry points; 'make help' lists them. The work is done by scripts/.
 
 # Handed to the scripts when given on the command line or in the environment.
-export LINUX KERNEL TESTS PATCH BUILD V PATIENCE
+export LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART
 
 # The scripts run make themselves, with as many jobs as there are CPUs.
 .NOTPARALLEL:
@@ -24,9 +24,10 @@ help:
 	@echo
 	@echo 'make refresh        carry edits in build/linux back into the repository (PATCH=NAME)'
 	@echo 'make discard        drop edits in build/linux'
-	@echo 'make series         the mails, in build/series (V=2 for version 2)'
+	@echo 'make series         the mails, in build/series, of each part of the series (V=2 for version 2)'
 	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
 	@echo '                    (BUILD=1: compile after each, option on and off; takes long)'
+	@echo '                    PART=core: the first part alone; check PART=core boots and tests it'
 	@echo 'make check-bases    prove that they apply to every kernel source that apt serves, and compile'
 	@echo '                    on the oldest and the newest (BUILD=0: apply only, as in CI)'
 	@echo 'make check-off      prove that with the option off every object has the same machine code'
@@ -111,7 +112,7 @@ check-docs:
 	@scripts/check-docs
 
 clean:
-	rm -rf build/stock/o-* build/linux/o-* build/series-tree build/series build/series-check
+	rm -rf build/stock/o-* build/linux/o-* build/core build/series-tree build/series build/series-check
 	rm -rf build/selftests build/selftests-obj build/upstream build/vm build/logs build/bench
 
 distclean:

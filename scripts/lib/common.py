@@ -21,6 +21,7 @@ BUILD = os.path.join(REPO, "build")
 LOGS = os.path.join(BUILD, "logs")
 STATE = os.path.join(BUILD, "state")
 STOCK = os.path.join(BUILD, "stock")
+CORE = os.path.join(BUILD, "core")
 LINUX = os.path.join(BUILD, "linux")
 
 # The series is made for this version of the kernel.

@@ -19,6 +19,7 @@ KERNELS = {
     "stock": ("build/stock/o-stock", False),
     "debug": ("build/linux/o-debug", True),
     "off": ("build/linux/o-off", False),
+    "core": ("build/core/o-core", True),
 }
 
 
@@ -53,7 +54,8 @@ def find_kernel(opts):
         opts.image = os.path.join(opts.obj, "arch/x86/boot/bzImage")
     if not os.path.exists(opts.image):
         raise Refused("%s is not there%s" % (opts.image, "" if opts.obj_given else
-                      ": build it with 'make %s'" % opts.kernel.replace("patched", "kernel")))
+                      ": build it with '%s'" % {"patched": "make kernel", "core": "scripts/build core"}
+                      .get(opts.kernel, "make " + str(opts.kernel))))
 
 
 def build_initrd():

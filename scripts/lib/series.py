@@ -6,6 +6,13 @@ a mail without addresses: "Subject: [PATCH] ...", an empty line, the message,
 a line "---", the diff to files that the kernel already has. The new files
 named after it (exact paths, or folders that end in "/") come with that mail;
 the word MAINTAINERS stands for the entry of the repository's MAINTAINERS.
+
+A line "part NAME" begins a series of mails that stands on those before it: "core",
+which is useful alone, and what goes on from there.
+
+A new file stands in the repository as it is at the end. Where a later mail adds to
+it, its patch has a diff for it, too; what the first mail brings is the file without
+what later diffs add.
 """
 import fnmatch
 import os
@@ -100,12 +107,14 @@ class Patch:
 class Line:
     """One line of patches/series: one mail."""
 
-    def __init__(self, number, patch, words, new_files, maintainers):
+    def __init__(self, number, part, patch, words, new_files, maintainers):
         self.number = number
+        self.part = part
         self.patch = patch
         self.words = words
         self.new_files = new_files
         self.maintainers = maintainers
+        self.series = []                # all mails, this one among them
 
 
 def load(base=STOCK):
@@ -114,12 +123,21 @@ def load(base=STOCK):
     if data is None:
         raise Refused("patches/series is not there: it names the patches in their order")
     available = repo_files()
-    owner, lines, seen, maintainers = {}, [], set(), None
+    # A file that is named by itself is in no folder.
+    named = {word for row in data.decode().splitlines() for word in row.split("#")[0].split()}
+    owner, lines, seen, maintainers, part = {}, [], set(), None, None
     for number, row in enumerate(data.decode().splitlines(), 1):
         words = row.split("#")[0].split()
         if not words:
             continue
         where = "patches/series:%d" % number
+        if words[0] == "part" and len(words) == 2:
+            part = words[1]
+            if part in parts(lines):
+                raise Refused("%s: the part '%s' began before" % (where, part))
+            continue
+        if not part:
+            raise Refused("%s: a mail before the first line 'part NAME'" % where)
         name = words[0]
         content = read(os.path.join(PATCHES, name))
         if not name.endswith(".patch") or content is None:
@@ -134,8 +152,8 @@ def load(base=STOCK):
                     raise Refused("%s: MAINTAINERS is already in %s" % (where, maintainers))
                 maintainers, entry = where, True
                 continue
-            matches = [path for path in available
-                       if path == word or word.endswith("/") and path.startswith(word)]
+            matches = [path for path in available if path == word or path not in named and
+                       word.endswith("/") and path.startswith(word)]
             if not matches:
                 raise Refused("%s: the repository has no file %s" % (where, word))
             for path in matches:
@@ -143,7 +161,7 @@ def load(base=STOCK):
                     raise Refused("%s: %s is already in %s" % (where, path, owner[path]))
                 owner[path] = where
             files += matches
-        lines.append(Line(number, Patch(name, content), words[1:], files, entry))
+        lines.append(Line(number, part, Patch(name, content), words[1:], files, entry))
     missing = [path for path in available if path not in owner]
     if missing:
         raise Refused("no line of patches/series names %s: add it to the mail that it belongs to" %
@@ -155,18 +173,54 @@ def load(base=STOCK):
     if unused:
         raise Refused("patches/series does not name %s" % ", ".join(unused))
     check_new_files(lines, owner, base)
+    for line in lines:
+        line.series = lines
     return lines
+
+
+def parts(lines):
+    """The names of the parts in their order."""
+    return list(dict.fromkeys(line.part for line in lines))
+
+
+def upto(lines, part):
+    """The mails of a part and of those before it."""
+    names = parts(lines)
+    if part not in names:
+        raise Refused("PART=%s: patches/series has %s" % (part, ", ".join(names)))
+    return [line for line in lines if names.index(line.part) <= names.index(part)]
 
 
 def check_new_files(lines, owner, base):
     for path in owner:
         if os.path.lexists(os.path.join(base, path)):
             raise Refused("%s is a file of the kernel itself: change it with a patch" % path)
+    there = set()
     for line in lines:
         for path in line.patch.sections:
-            if path in owner:
-                raise Refused("patches/%s changes %s, which is a new file of the repository: "
-                              "change the file itself" % (line.patch.name, path))
+            if path in owner and path not in there:
+                raise Refused("patches/%s changes %s, which comes with no earlier mail: see %s" %
+                              (line.patch.name, path, owner[path]))
+        there.update(line.new_files)
+
+
+def first_version(mail, path):
+    """A new file as a mail brings it."""
+    later = [line.patch for line in mail.series[mail.series.index(mail) + 1:]
+             if path in line.patch.sections]
+    data = read(os.path.join(REPO, path))
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix=".new-first-") as temp:
+        full = os.path.join(temp, path)
+        os.makedirs(os.path.dirname(full))
+        with open(full, "wb") as f:
+            f.write(data)
+        for patch in reversed(later):
+            error = apply_sections(temp, [patch.sections[path]], reverse=True)
+            if error:
+                raise Refused("%s was changed where patches/%s adds to it: 'make refresh PATCH=%s' "
+                              "in build/linux says which of them takes the change" %
+                              (path, patch.name, patch.name[:-len(".patch")]))
+        return read(full) if later else data
 
 
 def inputs():
@@ -183,6 +237,35 @@ def inputs():
 
 def is_executable(path):
     return os.access(os.path.join(REPO, path), os.X_OK)
+
+
+# --- what the kernel's own files get -----------------------------------------------
+
+CODE = re.compile(r"\.c$")
+HOOK = re.compile(r"\w*device_(coherent|memory)|DEVICE_NODES")
+DEFINITION = re.compile(r"^\s*(#|/\*|\*( |/|$)|//|\[\w+\] = |\"|_NODE_ATTR|&node_state_attr|$)")
+
+
+def kind_of(path, text):
+    """Of an added line: a definition, a call or test that compiles to nothing, or more."""
+    if not CODE.search(path) or DEFINITION.match(text):
+        return "definitions"
+    return "hooks" if HOOK.search(text) else "changes"
+
+
+def footprint(lines, below=""):
+    """{kind: added lines} in files that the kernel has, and "files"; texts and tests left out."""
+    new = {path for line in lines for path in line.new_files}
+    files, kinds = set(), {"definitions": 0, "hooks": 0, "changes": 0}
+    for line in lines:
+        for path, text in line.patch.sections.items():
+            if path in new or not path.startswith(below) or \
+                    path.startswith(("Documentation/", "tools/", "samples/")):
+                continue
+            files.add(path)
+            for added in re.findall(r"(?m)^\+(?!\+\+ b/)(.*)$", text):
+                kinds[kind_of(path, added)] += 1
+    return dict(kinds, files=len(files), lines=sum(kinds.values()))
 
 
 # --- MAINTAINERS --------------------------------------------------------------
@@ -324,7 +407,7 @@ class Workbench:
             raise Refused(explain_failure(line.patch, error))
         self.fuzzed += [(line.patch.name, path) for path in fuzzed]
         for path in line.new_files:
-            self.put(path, read(os.path.join(REPO, path)))
+            self.put(path, first_version(line, path))
         if line.maintainers:
             text = self.get("MAINTAINERS")
             if text is None:

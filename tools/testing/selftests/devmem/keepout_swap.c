@@ -150,6 +150,8 @@ TEST_F(out, shared_swap_in)
 	long before, now;
 	char *p;
 
+	if (!has_make_room(self->dev[0]))
+		SKIP(return, "nobody reclaims a group's pages on a device");
 	if (swap_on_loop(8) || !cg_enter("memory"))
 		SKIP(return, "no swap on /dev/loop0, or no memory controller");
 	p = place_shared(SIZE, self->d1, 1);

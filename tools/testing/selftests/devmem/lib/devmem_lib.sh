@@ -93,7 +93,7 @@ need_device_nodes() {
 
 # NAME: loads a module from the system's folder or from the build's
 load_module() {
-	local dir=${DEVMEM_OBJ:-/nonexistent}/mm
+	local dir=${DEVMEM_OBJ:-/nonexistent}/mm/device_coherent/tests
 
 	[[ -d /sys/module/$1 ]] || modprobe "$1" 2>/dev/null ||
 		insmod "$dir/$1.ko" 2>/dev/null

@@ -195,6 +195,17 @@ size_t node_bytes(int nid)
 	return node_pages(nid, &pages) ? pages.managed * PAGE : 0;
 }
 
+int has_make_room(int nid)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node%d/device_coherent/make_room",
+		 nid);
+
+	return !access(path, F_OK);
+}
+
 static long sum_lines(const char *path, const char *name, bool prefix)
 {
 	size_t len = strlen(name);
@@ -390,7 +401,7 @@ int testmod_load(void)
 	if (!access(TESTMOD, W_OK))
 		return 0;
 	if (system("modprobe device_coherent_test 2>/dev/null") &&
-	    system("insmod $DEVMEM_OBJ/mm/device_coherent_test.ko 2>&1"))
+	    system("insmod $DEVMEM_OBJ/mm/device_coherent/tests/device_coherent_test.ko 2>&1"))
 		return -ENOENT;
 	if (access(TESTMOD, W_OK))
 		return -ENOENT;

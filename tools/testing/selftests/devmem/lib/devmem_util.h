@@ -122,6 +122,8 @@ long node_stat(int nid, const char *name);
 
 /* The size of a node, 0 when it doesn't exist */
 size_t node_bytes(int nid);
+/* Has it the setting make_room? The first part of the series has none. */
+int has_make_room(int nid);
 
 /* The number of the line @name of a file, -1: none */
 long number_in(const char *path, const char *name);
