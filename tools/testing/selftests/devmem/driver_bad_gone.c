@@ -275,8 +275,11 @@ static void ask_node(const struct env *e, int nid, int cpu,
 			_exit(4);
 		if (ready(e->fd, 0) & ~(POLLIN | POLLERR))
 			_exit(5);
-		/* The others are full; one that goes is no reason to end. */
-		err = i % 64 ? 0 : try_alloc(e->fd, DEVMEM_NODE_NEAREST, MIB, 0,
+		/*
+		 * The others are full; one that goes is no reason to end. Now and
+		 * then: a node with a buffer doesn't go.
+		 */
+		err = i % 512 ? 0 : try_alloc(e->fd, DEVMEM_NODE_NEAREST, MIB, 0,
 					     0);
 		if (err && err != -ENOMEM)
 			_exit(6);
