@@ -133,7 +133,7 @@ static long thresholds(void)
 	       vm_event("nr_dirty_background_threshold");
 }
 
-TEST_F(levels, lazily_freed)
+TEST_F_TIMEOUT(levels, lazily_freed, 240)
 {
 	long before[NR_LINES], limits, free_kb;
 	char *p;
@@ -153,7 +153,7 @@ TEST_F(levels, lazily_freed)
 	munmap(p, self->size);
 }
 
-TEST_F(levels, anon)
+TEST_F_TIMEOUT(levels, anon, 240)
 {
 	long before[NR_LINES];
 	char *p;
@@ -167,7 +167,7 @@ TEST_F(levels, anon)
 	munmap(p, self->size);
 }
 
-TEST_F(levels, huge)
+TEST_F_TIMEOUT(levels, huge, 240)
 {
 	long before[NR_LINES];
 	char *p;
@@ -183,7 +183,7 @@ TEST_F(levels, huge)
 	munmap(p, self->size);
 }
 
-TEST_F(levels, shmem)
+TEST_F_TIMEOUT(levels, shmem, 240)
 {
 	int fd = memfd_create("devmem", 0);
 	long before[NR_LINES];
@@ -202,7 +202,7 @@ TEST_F(levels, shmem)
 }
 
 /* Whoever looks at a counter sees the same thing on the system. */
-TEST_F(levels, control)
+TEST_F_TIMEOUT(levels, control, 240)
 {
 	long before[NR_LINES];
 	char *p;
