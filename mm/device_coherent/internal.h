@@ -4,18 +4,24 @@
  *
  * Calls run one way, from the end of this list to its beginning:
  *
- *   accounting.c, counters.c, oom.c   what is counted where
- *   room.c                            a device that is full
- *   node.c                            device nodes, as they come and go
- *   zonelist.c                        requests: lists, and what they may do
- *   placement.c                       what counts as a request
- *   fault.c                           the fault that finds a device full
- *   boot.c, contig.c, move.c          the boot parameter; contiguous ranges; the
- *                                     pages of one process
- *   range.c                           ranges of address space
+ *   accounting.c   what is counted where
+ *   oom.c          what a task has on devices
+ *   counters.c     what happened on a node
+ *   room.c         a device that is full
+ *   node.c         device nodes, as they come and go
+ *   zonelist.c     requests: lists, and what they may do
+ *   placement.c    what counts as a request
+ *   fault.c        the fault that finds a device full
+ *   boot.c         the boot parameter
+ *   contig.c       contiguous ranges
+ *   move.c         the pages of one process
+ *   range.c        ranges of address space
  *
- * in_page_alloc.h, in_vmscan.h and in_mempolicy.h are parts of mm/page_alloc.c,
- * mm/vmscan.c and mm/mempolicy.c, which include them: they need what is static there.
+ * Parts of other files, which include them, as they need what is static there:
+ *
+ *   in_page_alloc.h   of mm/page_alloc.c
+ *   in_vmscan.h       of mm/vmscan.c
+ *   in_mempolicy.h    of mm/mempolicy.c
  */
 #ifndef _MM_DEVICE_COHERENT_INTERNAL_H
 #define _MM_DEVICE_COHERENT_INTERNAL_H

@@ -12,7 +12,7 @@ which is useful alone, and what goes on from there.
 
 A new file stands in the repository as it is at the end. Where a later mail adds to
 it, its patch has a diff for it, too; what the first mail brings is the file without
-what later diffs add.
+what later diffs add. So it is with our entry of MAINTAINERS.
 """
 import fnmatch
 import os
@@ -195,32 +195,118 @@ def check_new_files(lines, owner, base):
     for path in owner:
         if os.path.lexists(os.path.join(base, path)):
             raise Refused("%s is a file of the kernel itself: change it with a patch" % path)
-    there = set()
+    there, entry = set(), any(line.maintainers for line in lines)
+    owner = dict(owner, MAINTAINERS="its mail") if entry else owner
     for line in lines:
         for path in line.patch.sections:
             if path in owner and path not in there:
                 raise Refused("patches/%s changes %s, which comes with no earlier mail: see %s" %
                               (line.patch.name, path, owner[path]))
         there.update(line.new_files)
+        if line.maintainers:
+            there.add("MAINTAINERS")
 
 
-def first_version(mail, path):
-    """A new file as a mail brings it."""
-    later = [line.patch for line in mail.series[mail.series.index(mail) + 1:]
-             if path in line.patch.sections]
-    data = read(os.path.join(REPO, path))
-    with tempfile.TemporaryDirectory(dir=BUILD, prefix=".new-first-") as temp:
+def brings(line, path):
+    """Is it this mail that adds a new file, or our entry?"""
+    return path in line.new_files or path == "MAINTAINERS" and line.maintainers
+
+
+def last_version(path, data=None):
+    """A new file as it is at the end; of MAINTAINERS, the kernel's with our entry.
+
+    The repository's file may be given as it was, or as it is about to be.
+    """
+    if data is None:
+        data = read(os.path.join(REPO, path))
+    if path == "MAINTAINERS":
+        pristine = read(os.path.join(STOCK, path)).decode()
+        return insert_entry(pristine, data.decode().strip("\n") + "\n").encode()
+    return data
+
+
+def apply_to(path, data, sections, reverse=False):
+    """One file with parts of patches applied to it, one after the other.
+
+    Returns (content, None), or (None, the number of the part that failed).
+    """
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix=".new-file-") as temp:
         full = os.path.join(temp, path)
-        os.makedirs(os.path.dirname(full))
+        os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "wb") as f:
             f.write(data)
-        for patch in reversed(later):
-            error = apply_sections(temp, [patch.sections[path]], reverse=True)
-            if error:
-                raise Refused("%s was changed where patches/%s adds to it: 'make refresh PATCH=%s' "
-                              "in build/linux says which of them takes the change" %
-                              (path, patch.name, patch.name[:-len(".patch")]))
-        return read(full) if later else data
+        for number, section in enumerate(sections):
+            if apply_sections(temp, [section], reverse):
+                return None, number
+        return read(full), None
+
+
+def first_version(mail, path, data):
+    """A new file as a mail brings it, from what it is at the end."""
+    later = [line.patch for line in mail.series[:mail.series.index(mail):-1]
+             if path in line.patch.sections]
+    first, failed = apply_to(path, data, [patch.sections[path] for patch in later], True)
+    if failed is not None:
+        raise Refused("%s was changed where patches/%s adds to it: 'scripts/tree restage' brings "
+                      "that patch up to date" % (path, later[failed].name))
+    return first
+
+
+# --- additions to new files, after edits in the repository ------------------------
+
+def staged(lines):
+    """{path: the mails that add to it} of new files, and of our entry."""
+    new = {path for line in lines for path in line.new_files} | {"MAINTAINERS"}
+    return {path: [line for line in lines if path in line.patch.sections]
+            for path in sorted({path for line in lines for path in line.patch.sections} & new)}
+
+
+def earlier_versions(path):
+    """What git has of a file, the newest first."""
+    done = subprocess.run(["git", "-C", REPO, "log", "-n", "50", "--format=%H", "--", path],
+                          stdout=subprocess.PIPE, text=True)
+    for commit in done.stdout.split():
+        shown = subprocess.run(["git", "-C", REPO, "show", "%s:%s" % (commit, path)],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if shown.returncode == 0:
+            yield last_version(path, shown.stdout)
+
+
+def merge(before, after, edited):
+    """The edits of 'after' made to 'before'; where they are in what differs, they aren't."""
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix=".new-merge-") as temp:
+        names = []
+        for name, data in (("before", before), ("after", after), ("edited", edited)):
+            names.append(os.path.join(temp, name))
+            with open(names[-1], "wb") as f:
+                f.write(data)
+        return subprocess.run(["git", "merge-file", "-p", "-q", "--ours", *names],
+                              env=git_env(), stdout=subprocess.PIPE, check=True).stdout
+
+
+def restage(path, mails):
+    """The additions of later mails to a file that was edited. Returns whether they changed.
+
+    An edit in what a mail adds is that mail's, every other one is the first's.
+    """
+    back = [mail.patch.sections[path] for mail in reversed(mails)]
+    now = last_version(path)
+    if apply_to(path, now, back, True)[1] is None:
+        return False
+    old = next((data for data in earlier_versions(path)
+                if apply_to(path, data, back, True)[1] is None), None)
+    if old is None:
+        raise Refused("%s: git has no version to which the patches' additions belong" % path)
+    for mail in reversed(mails):
+        before = apply_to(path, old, [mail.patch.sections[path]], True)[0]
+        edited = merge(before, old, now)
+        section = make_section(path, edited, now)
+        if section:
+            mail.patch.sections[path] = section
+        else:
+            del mail.patch.sections[path]
+        old, now = before, edited
+    return True
 
 
 def inputs():
@@ -259,7 +345,7 @@ def footprint(lines, below=""):
     files, kinds = set(), {"definitions": 0, "hooks": 0, "changes": 0}
     for line in lines:
         for path, text in line.patch.sections.items():
-            if path in new or not path.startswith(below) or \
+            if path in new or path == "MAINTAINERS" or not path.startswith(below) or \
                     path.startswith(("Documentation/", "tools/", "samples/")):
                 continue
             files.add(path)
@@ -360,12 +446,14 @@ def explain_failure(patch, error):
 class Workbench:
     """A scratch folder with the touched files only, stepped through the series.
 
-    'fuzzed' then lists what applied with less context: (patch, path).
+    'fuzzed' then lists what applied with less context: (patch, path). 'repo' has
+    what is about to be written to the repository: {path: content}.
     """
 
-    def __init__(self, lines, base=STOCK):
+    def __init__(self, lines, base=STOCK, repo=None):
         self.lines = lines
         self.base = base
+        self.repo = repo or {}
         self.fuzzed = []
         self.touched = {path for line in lines for path in line.patch.sections}
         self.new = {path for line in lines for path in line.new_files}
@@ -407,12 +495,15 @@ class Workbench:
             raise Refused(explain_failure(line.patch, error))
         self.fuzzed += [(line.patch.name, path) for path in fuzzed]
         for path in line.new_files:
-            self.put(path, first_version(line, path))
+            self.put(path, first_version(line, path, last_version(path, self.repo.get(path))))
         if line.maintainers:
             text = self.get("MAINTAINERS")
             if text is None:
                 raise Refused("this kernel has no MAINTAINERS")
-            self.put("MAINTAINERS", insert_entry(text.decode(), own_entry()).encode())
+            entry = self.repo.get("MAINTAINERS")
+            entry = entry.decode() if entry else own_entry()
+            text = insert_entry(text.decode(), entry).encode()
+            self.put("MAINTAINERS", first_version(line, "MAINTAINERS", text))
             paths.append("MAINTAINERS")
         return paths + list(line.new_files)
 

@@ -3,7 +3,7 @@
  * Every call and every file that places memory or says where it is: the
  * table "What counts as asking" in
  * Documentation/admin-guide/mm/device_coherent.rst, for what doesn't depend on
- * the kind of memory (kinds.c) and isn't in policy.c.
+ * the kind of memory and isn't in policy.c.
  *
  * Invariant 1: who asks by a policy has it for stacks, threads, exec() and what
  * is locked. Invariant 5: the content is there after each step.
