@@ -381,9 +381,50 @@ def insert_entry(text, entry):
     return text[:place] + entry + "\n" + text[place:]
 
 
-def entry_patterns():
-    """The F: lines of our entry, as path prefixes or globs."""
-    return re.findall(r"(?m)^F:\s*(\S+)", own_entry())
+def entry_patterns(text):
+    """The F: lines of our entry in a MAINTAINERS, as path prefixes or globs."""
+    entry = re.search(r"(?ms)^%s\n.*?(?=^\n|\Z)" % re.escape(own_entry().splitlines()[0]), text)
+    return re.findall(r"(?m)^F:\s*(\S+)", entry.group() if entry else "")
+
+
+def pattern_names(pattern, path):
+    """As get_maintainer.pl reads it: a folder with all below, or a glob."""
+    regex = re.escape(pattern).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    return re.match(regex + ("" if pattern.endswith("/") else "$"), path)
+
+
+def maintainers_problems(lines, files, base=STOCK):
+    """Where our entry and the files that these mails bring don't fit each other."""
+    patterns = entry_patterns(files["MAINTAINERS"][0].decode())
+    new = sorted(path for line in lines for path in line.new_files)
+    return ["no F: line for " + path for path in new
+            if not any(pattern_names(pattern, path) for pattern in patterns)] + \
+        ["F: %s names nothing that is there" % pattern for pattern in patterns
+         if not any(pattern_names(pattern, path) for path in new) and
+         not os.path.exists(os.path.join(base, pattern))]
+
+
+def mentions(lines, files):
+    """What new files and the entry say of files that only mails of later parts bring."""
+    mine = {path for line in lines for path in line.new_files}
+    later = [line for line in lines[0].series if line not in lines]
+    names = {path for line in later for path in line.new_files}
+    names |= {word.rstrip("/") for line in later for word in line.words if word.endswith("/") and
+              not any(path.startswith(word) for path in mine)}
+    # By its last name alone where that is nobody else's
+    known = {os.path.basename(path) for path in mine | {"list.c", "main.c", "core.c", "util.c"}}
+    names |= {os.path.basename(path) for path in names if "." in os.path.basename(path) and
+              path.startswith(("mm/", "Documentation/", "tools/testing/"))} - known
+    if not names:
+        return []
+    # Not mm/util.c by util.c, nor x.cc by x.c
+    regex = re.compile(r"(?<![\w/.-])(?:%s)(?![\w-])" %
+                       "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)))
+    texts = {path: files[path][0].decode(errors="replace") for path in mine}
+    texts["MAINTAINERS"] = "\n".join(entry_patterns(files["MAINTAINERS"][0].decode()))
+    return ["%s:%d: %s comes with a later part" % (path, number, found)
+            for path, text in sorted(texts.items())
+            for number, row in enumerate(text.splitlines(), 1) for found in regex.findall(row)]
 
 
 # --- applying -------------------------------------------------------------------
