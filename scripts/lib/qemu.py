@@ -11,16 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from common import BUILD, REPO, Refused
-
-# Name: output folder, and whether it knows device_coherent=.
-KERNELS = {
-    "patched": ("build/linux/o-patched", True),
-    "stock": ("build/stock/o-stock", False),
-    "debug": ("build/linux/o-debug", True),
-    "off": ("build/linux/o-off", False),
-    "core": ("build/core/o-core", True),
-}
+from common import BUILD, KERNELS, REPO, Refused
 
 
 # --- kernel and initramfs ---------------------------------------------------------
@@ -48,14 +39,13 @@ def find_kernel(opts):
         if opts.kernel not in KERNELS:
             raise Refused("no kernel is named '%s': %s" % (opts.kernel, ", ".join(KERNELS)))
         opts.name = opts.kernel
-        obj, knows = KERNELS[opts.kernel]
-        opts.obj = os.path.join(REPO, obj)
-        opts.registers = opts.registers and knows
+        kernel = KERNELS[opts.kernel]
+        opts.obj = kernel.output
+        opts.registers = opts.registers and kernel.registers
         opts.image = os.path.join(opts.obj, "arch/x86/boot/bzImage")
     if not os.path.exists(opts.image):
         raise Refused("%s is not there%s" % (opts.image, "" if opts.obj_given else
-                      ": build it with '%s'" % {"patched": "make kernel", "core": "scripts/build core"}
-                      .get(opts.kernel, "make " + str(opts.kernel))))
+                      ": build it with '%s'" % KERNELS[opts.kernel].how))
 
 
 def build_initrd():
