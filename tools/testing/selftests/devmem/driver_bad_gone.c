@@ -18,6 +18,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -253,12 +255,43 @@ TEST_F(gone, while_used)
 }
 
 /*
- * Only asks, on each CPU: no number is of a node that isn't there, or more than
- * the @most that it has when it is.
+ * Who asks, one on each CPU. They ask for buffers, too, and a node that has one
+ * doesn't go: how often it does would be luck. So the test can tell them not to,
+ * and knows when none has one.
  */
-static void ask_node(const struct env *e, int nid, int cpu,
-		     unsigned long long most, atomic_long *done)
+#define MAX_ASKERS	64
+#define ROUNDS		20
+#define BUFFER_EACH	16	/* so many questions */
+
+struct asking {
+	atomic_bool no_buffers;
+	unsigned long long most;	/* what the node has when it is there */
+	struct asker {
+		atomic_bool with_buffer;
+		atomic_long answers[2];	/* that it isn't there, and that it is */
+		atomic_long buffers;
+	} by[MAX_ASKERS];
+};
+
+/* The others are full, so it is of this node; one that goes is no reason to end. */
+static void ask_for_buffer(const struct env *e, struct asking *a,
+			   struct asker *me)
 {
+	int err = -ENOMEM;
+
+	me->with_buffer = true;
+	if (!a->no_buffers)
+		err = try_alloc(e->fd, DEVMEM_NODE_NEAREST, MIB, 0, 0);
+	me->with_buffer = false;
+	if (err && err != -ENOMEM)
+		_exit(6);
+	me->buffers += !err;
+}
+
+/* No number is of a node that isn't there, or more than it has when it is. */
+static void ask_node(const struct env *e, int nid, struct asking *a, int cpu)
+{
+	struct asker *me = &a->by[cpu];
 	struct devmem_info info;
 	int i, err;
 
@@ -267,24 +300,52 @@ static void ask_node(const struct env *e, int nid, int cpu,
 		err = devmem_info(e->fd, nid, 0, &info);
 		if (err && err != -ENODEV)
 			_exit(2);
-		if (!err && info.free > most)
+		if (!err && info.free > a->most)
 			_exit(3);
-		done[!err]++;
+		me->answers[!err]++;
 		err = devmem_watch(e->fd, nid, PAGE, -1);
 		if (err && err != -ENODEV)
 			_exit(4);
 		if (ready(e->fd, 0) & ~(POLLIN | POLLERR))
 			_exit(5);
-		/*
-		 * The others are full; one that goes is no reason to end. Now and
-		 * then: a node with a buffer doesn't go.
-		 */
-		err = i % 512 ? 0 : try_alloc(e->fd, DEVMEM_NODE_NEAREST, MIB, 0,
-					     0);
-		if (err && err != -ENOMEM)
-			_exit(6);
+		if (i % BUFFER_EACH == 0)
+			ask_for_buffer(e, a, me);
 	}
 }
+
+/* Until none of @nr has a buffer, nor asks for one */
+static bool stop_buffers(struct asking *a, int nr, time_t end)
+{
+	int i;
+
+	a->no_buffers = true;
+	for (i = 0; i < nr; i++)
+		while (a->by[i].with_buffer && before(end))
+			usleep(100);
+
+	return before(end);
+}
+
+/* Until each has counted @more; with two, one was wholly asked since */
+static bool await(struct asking *a, int nr, size_t counter, long more,
+		  time_t end)
+{
+	atomic_long *count;
+	long old;
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		count = (atomic_long *)((char *)&a->by[i] + counter);
+		old = *count;
+		while (*count < old + more && before(end))
+			usleep(100);
+	}
+
+	return before(end);
+}
+
+#define ANSWERS(there)	(offsetof(struct asker, answers) + \
+			 (there) * sizeof(atomic_long))
 
 /* All that is free of it. Return: a descriptor */
 static int fill_up(const struct env *e, int nid)
@@ -295,18 +356,22 @@ static int fill_up(const struct env *e, int nid)
 	       devmem_alloc(e->fd, nid, info.free, DEVMEM_ALLOC_EXACT, 0);
 }
 
+/*
+ * Without buffers, the node goes each time. Every other time it is told to while
+ * they are asked for, first, and may stay.
+ */
 TEST_F(gone, while_asked)
 {
-	atomic_long *done = (void *)map_pages(PAGE, MAP_SHARED | MAP_ANONYMOUS,
-					      -1);
+	struct asking *a = (void *)map_pages(sizeof(*a), MAP_SHARED |
+					     MAP_ANONYMOUS, -1);
 	const int nid = self->nid, nr = sysconf(_SC_NPROCESSORS_ONLN);
-	/* Now: when they have begun, it may be gone. */
-	const unsigned long long most = node_bytes(nid);
-	time_t end = time(NULL) + 5;
+	const bool removed = variant->removed;
+	time_t end = time(NULL) + TEST_TIMEOUT_DEFAULT / 2;
 	int i, status, times = 0;
-	pid_t pids[64];
+	pid_t pids[MAX_ASKERS];
 
-	ASSERT_GE(64, nr);
+	ASSERT_GE(MAX_ASKERS, nr);
+	a->most = node_bytes(nid);
 	ASSERT_LE(0, fill_up(&self->e, self->e.n.d1));
 	if (nid != self->e.n.d2)
 		ASSERT_LE(0, fill_up(&self->e, self->e.n.d2));
@@ -315,28 +380,32 @@ TEST_F(gone, while_asked)
 		if (!pids[i]) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			self->e.fd = open(DEV, O_RDWR);
-			ask_node(&self->e, nid, i, most, done);
+			ask_node(&self->e, nid, a, i);
 		}
 	}
-	for (i = 0; before(end + 60); i++) {
-		if ((i >= 20 || !before(end)) && times && done[1] &&
-		    (done[0] || !variant->removed))
-			break;
-		times += set_there(nid, variant->removed, false);
-		usleep(i % 20 * 1000);
-		EXPECT_TRUE(set_there(nid, variant->removed, true));
+	for (i = 0; i < ROUNDS && before(end); i++) {
+		a->no_buffers = false;
+		EXPECT_TRUE(await(a, nr, offsetof(struct asker, buffers), 1,
+				  end));
+		times += i % 2 && try_set(nid, removed, false);
+		EXPECT_TRUE(stop_buffers(a, nr, end));
+		EXPECT_TRUE(set_there(nid, removed, false));
+		/* Offline, it is a node still, of no memory; and no buffer. */
+		a->no_buffers = false;
+		EXPECT_TRUE(await(a, nr, ANSWERS(!removed), 2 * BUFFER_EACH,
+				  end));
+		usleep(i * 1000);
+		EXPECT_TRUE(set_there(nid, removed, true));
+		EXPECT_TRUE(await(a, nr, ANSWERS(true), 2, end));
 	}
+	EXPECT_EQ(ROUNDS, i);
 	for (i = 0; i < nr; i++) {
 		kill(pids[i], SIGKILL);
 		EXPECT_EQ(pids[i], waitpid(pids[i], &status, 0));
 		EXPECT_EQ(SIGKILL, status);
 	}
-	TH_LOG("%d times gone; asked %ld times with the node, %ld without",
-	       times, done[1], done[0]);
-	EXPECT_LT(0, times);
-	EXPECT_LT(0, done[1]);
-	if (variant->removed)
-		EXPECT_LT(0, done[0]);
+	TH_LOG("%d times gone, %d of them while buffers were asked for", ROUNDS,
+	       times);
 }
 
 TEST_HARNESS_MAIN
