@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -195,7 +196,8 @@ TEST_F_TIMEOUT(inflight, a_group_at_its_limit_has_no_victim, PATIENCE)
 /* What others do to an address space whose pages move */
 struct meddler {
 	pthread_t thread;
-	char *p;		/* PAGES of it, with their numbers */
+	char *p;		/* @size of it, with the numbers of the pages */
+	size_t size;
 	char *other;		/* as much room */
 	long rounds;
 	long wrong;
@@ -211,16 +213,18 @@ static void *fork_on(void *arg)
 	while (!atomic_load(m->stop)) {
 		pid = fork();
 		if (!pid) {
-			bool ok = intact(m->p, SIZE, 1);
+			bool ok = intact(m->p, m->size, 1);
 
 			/* Its copies, while the parent's move */
-			fill_pages(m->p, SIZE, 3);
-			_exit(!ok || !intact(m->p, SIZE, 3));
+			fill_pages(m->p, m->size, 3);
+			_exit(!ok || !intact(m->p, m->size, 3));
 		}
 		m->wrong += pid < 0 || waitpid(pid, &status, 0) != pid ||
 			    status;
-		m->wrong += !intact(m->p, SIZE, 1);
+		m->wrong += !intact(m->p, m->size, 1);
 		m->rounds++;
+		/* Alone, its pages can move; for longer each time */
+		usleep(m->rounds * 137 % 3000);
 	}
 
 	return NULL;
@@ -306,7 +310,7 @@ static void move_under(struct __test_metadata *_metadata, int fd,
 TEST_F_TIMEOUT(inflight, fork_finds_all, PATIENCE)
 {
 	atomic_bool stop = false;
-	struct meddler m = { .stop = &stop };
+	struct meddler m = { .size = SIZE, .stop = &stop };
 	long moved;
 	int tries;
 
@@ -323,6 +327,71 @@ TEST_F_TIMEOUT(inflight, fork_finds_all, PATIENCE)
 	EXPECT_LT(0, m.rounds);
 	EXPECT_LT(PAGES, moved);
 	munmap(m.p, SIZE);
+}
+
+/* A process that takes what a device has left, and gives it back */
+static pid_t start_rival(int nid, size_t size)
+{
+	pid_t pid = fork();
+	char *p;
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	p = map_anon(size);
+	if (!p || madvise(p, size, MADV_NOHUGEPAGE) ||
+	    mbind_nodes(p, size, MPOL_PREFERRED, NODE(nid), 0))
+		_exit(1);
+	for (;;) {
+		memset(p, 1, size);
+		madvise(p, size, MADV_DONTNEED);
+	}
+}
+
+/*
+ * What has lost its place on the device comes back; into two processes, if there
+ * was a fork() in between. Then it is nobody's alone any more, whatever it was
+ * when it was taken: who writes to it writes to a copy. The range is so large
+ * that the rival takes the place of its end while its beginning moves, and that
+ * there is time for a fork().
+ */
+TEST_F_TIMEOUT(inflight, what_comes_back_is_shared, PATIENCE)
+{
+	atomic_bool stop = false;
+	struct meddler m = { .size = 8 * MIB, .stop = &stop };
+	struct devmem_migrate moved;
+	long no_room = 0;
+	pid_t rival;
+	int i, rest;
+
+	m.p = map_anon(m.size);
+	ASSERT_NE(NULL, m.p);
+	ASSERT_EQ(0, madvise(m.p, m.size, MADV_NOHUGEPAGE));
+	rest = devmem_alloc(self->fd, self->n.d1,
+			    self->size - m.size - MIB, DEVMEM_ALLOC_EXACT, 0);
+	ASSERT_LE(0, rest);
+	rival = start_rival(self->n.d1, 6 * MIB);
+	ASSERT_LT(0, rival);
+	/* Not before: the rival would share it. */
+	fill_pages(m.p, m.size, 1);
+	ASSERT_EQ(0, pthread_create(&m.thread, NULL, fork_on, &m));
+	for (i = 0; i < 10000 && (i < 1000 || m.rounds < 100); i++) {
+		EXPECT_LE(0, move_range(self->fd, m.p, m.size,
+					i % 2 ? self->n.s0 : self->n.d1,
+					&moved));
+		no_room += moved.no_room;
+	}
+	atomic_store(&stop, true);
+	pthread_join(m.thread, NULL);
+	kill(rival, SIGKILL);
+	waitpid(rival, NULL, 0);
+	TH_LOG("%d times, %ld pages without a place, %ld forks", i, no_room,
+	       m.rounds);
+	EXPECT_EQ(0, m.wrong);
+	EXPECT_LE(100, m.rounds);
+	EXPECT_LT(0, no_room);
+	close(rest);
+	munmap(m.p, m.size);
 }
 
 /* With a second area, to or with which @how brings pages of the first one */

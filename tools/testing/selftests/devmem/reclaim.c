@@ -249,6 +249,64 @@ TEST_F_TIMEOUT(device, move_makes_room, PATIENCE)
 	EXPECT_EQ(swapped, vm_event("pswpout"));
 }
 
+/* Where what gives way goes first: the nearest system node, of several the first */
+static int first_target(int dev, const int *sys, int nr)
+{
+	int to[MAX_NODES] = {}, i, best = 0;
+	FILE *f = fopen(node_file(dev, "distance"), "r");
+
+	/* All nodes are online, and their ids follow each other. */
+	for (i = 0; f && i < MAX_NODES && fscanf(f, "%d", &to[i]) == 1; i++)
+		;
+	if (f)
+		fclose(f);
+	for (i = 1; i < nr; i++)
+		if (to[sys[i]] < to[sys[best]])
+			best = i;
+
+	return sys[best];
+}
+
+/*
+ * The nearest node has no room, so the next one gets it. Whoever prefers a node
+ * fills it to the watermark that they both have to keep, and not further.
+ */
+TEST_F_TIMEOUT(device, move_elsewhere, PATIENCE)
+{
+	long least = (2 * share(self->size) - self->size) / PAGE;
+	int sys[MAX_NODES], nr = system_nodes(sys);
+	struct tenant cold, hot, filler;
+	struct node_pages pages;
+	long there = 0, before;
+	int near, i;
+
+	if (nr < 2)
+		SKIP(return, "needs two system nodes");
+	near = first_target(self->dev[0], sys, nr);
+	ASSERT_EQ(0, set_room(self->dev[0], "move"));
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, self->d1,
+				 share(self->size), 1));
+	/* As much as page cache could give way to, and a bit */
+	write_text("/proc/sys/vm/drop_caches", "1");
+	ASSERT_TRUE(node_pages(near, &pages));
+	ASSERT_TRUE(start_tenant(&filler, MPOL_PREFERRED, 1UL << near,
+				 pages.free * PAGE + 8 * MIB, 3));
+	for (i = 0; i < nr; i++)
+		there -= sys[i] == near ? 0 : node_used(sys[i]);
+	before = counter(self->dev[0], "coherent_moved_out");
+	ASSERT_TRUE(start_tenant(&hot, MPOL_BIND, self->d1,
+				 share(self->size), 2));
+	for (i = 0; i < nr; i++)
+		there += sys[i] == near ? 0 : node_used(sys[i]);
+	EXPECT_LE(before + least, counter(self->dev[0], "coherent_moved_out"));
+	TH_LOG("%ld pages had to move, the other nodes have %ld more", least,
+	       there);
+	EXPECT_LE(least / 4, there);
+	EXPECT_EQ(0, end_tenant(&hot));
+	EXPECT_EQ(0, end_tenant(&filler));
+	EXPECT_EQ(0, end_tenant(&cold));
+}
+
 /* The one that asks is in the way itself: both write all of theirs, for long */
 TEST_F_TIMEOUT(device, move_both_busy, PATIENCE)
 {
