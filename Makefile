@@ -9,7 +9,7 @@ export LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
 .PHONY: help run check check-bases check-docs check-upstream check-series check-off check-options
-.PHONY: series refresh discard lint bench
+.PHONY: series refresh restage discard lint bench
 .PHONY: kernel stock debug off selftests source tree deps clean distclean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make selftests      the tests and the tour (build/selftests)'
 	@echo
 	@echo 'make refresh        carry edits in build/linux back into the repository (PATCH=NAME)'
+	@echo 'make restage        after edits in the repository of a file to which later mails add'
 	@echo 'make discard        drop edits in build/linux'
 	@echo 'make series         the mails, in build/series, of each part of the series (V=2 for version 2)'
 	@echo 'make check-series   prove that the mails apply and give build/linux, and run checkpatch'
@@ -101,6 +102,9 @@ check-options: deps
 
 refresh:
 	@scripts/tree refresh
+
+restage:
+	@scripts/tree restage
 
 discard:
 	@scripts/tree discard

@@ -247,8 +247,8 @@ def first_version(mail, path, data):
              if path in line.patch.sections]
     first, failed = apply_to(path, data, [patch.sections[path] for patch in later], True)
     if failed is not None:
-        raise Refused("%s was changed where patches/%s adds to it: 'scripts/tree restage' brings "
-                      "that patch up to date" % (path, later[failed].name))
+        raise Refused("%s was changed where patches/%s adds to it: 'make restage' brings that "
+                      "patch up to date" % (path, later[failed].name))
     return first
 
 
