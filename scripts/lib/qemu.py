@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+import srat
 from common import BUILD, KERNELS, REPO, Refused
 
 
@@ -48,11 +49,12 @@ def find_kernel(opts):
                       ": build it with '%s'" % KERNELS[opts.kernel].how))
 
 
-def build_initrd():
-    """The initramfs: vm-init and nothing else. Made once per version of it."""
+def build_initrd(nodes_table=b""):
+    """The initramfs: vm-init and nothing else, but for an ACPI table. Made once per
+    version of it."""
     source = os.path.join(REPO, "scripts/lib/vm-init.c")
     with open(source, "rb") as f:
-        digest = hashlib.sha256(f.read()).hexdigest()[:16]
+        digest = hashlib.sha256(f.read() + nodes_table).hexdigest()[:16]
     folder = os.path.join(BUILD, "vm")
     initrd = os.path.join(folder, "initrd-%s.cpio" % digest)
     if os.path.exists(initrd):
@@ -71,6 +73,8 @@ def build_initrd():
             content = f.read()
         temp_initrd = os.path.join(temp, "initrd")
         with open(temp_initrd, "wb") as f:
+            if nodes_table:
+                write_cpio(f, "kernel/firmware/acpi/srat.aml", 0o100644, nodes_table)
             write_cpio(f, "dev", 0o040755, b"")
             write_cpio(f, "init", 0o100755, content)
             write_cpio(f, "TRAILER!!!", 0, b"")
@@ -127,27 +131,57 @@ def tsc_khz():
     return sorted(found)[2]
 
 
+def node_sizes(opts):
+    return [opts.mem] + opts.sys_nodes + opts.device_mem + [0] * opts.empty_nodes
+
+
+def module_room(opts):
+    """QEMU aligns every slot to 1G in the worst case."""
+    return sum(opts.hotplug_mem) + 1024 * len(opts.hotplug_mem)
+
+
+def initiators_table(opts):
+    """The firmware's nodes, with those of generic initiators; empty without them."""
+    if not opts.initiators:
+        return b""
+    nodes = [int(n) for n in opts.initiators.split(",")]
+    return srat.table(node_sizes(opts), low_memory(opts.mem + sum(opts.sys_nodes)), opts.cpus,
+                      nodes, module_room(opts))
+
+
 def node_arguments(opts):
     """Node 0 with all CPUs, then system nodes, then device nodes, and how far they are."""
-    sizes = [opts.mem] + opts.sys_nodes + opts.device_mem
+    sizes = node_sizes(opts)
     first_device = 1 + len(opts.sys_nodes)
     memory = "%dM" % sum(sizes)
     if opts.hotplug_mem:
-        # QEMU aligns every slot to 1G in the worst case.
-        room = sum(opts.hotplug_mem) + 1024 * len(opts.hotplug_mem)
-        memory += ",slots=%d,maxmem=%dM" % (len(opts.hotplug_mem), sum(sizes) + room)
+        memory += ",slots=%d,maxmem=%dM" % (len(opts.hotplug_mem), sum(sizes) + module_room(opts))
     args = ["-m", memory]
     for i, size in enumerate(opts.hotplug_mem):
         args += ["-object", "memory-backend-ram,id=hot%d,size=%dM" % (i, size)]
     for node, size in enumerate(sizes):
-        cpus = ",cpus=0-%d" % (opts.cpus - 1) if node == 0 else ""
+        cpus = ",cpus=0-%d" % (opts.cpus - 1) if node == 0 else ",initiator=0" if opts.hmat else ""
+        if not size:
+            args += ["-numa", "node,nodeid=%d%s" % (node, cpus)]
+            continue
         args += ["-object", "memory-backend-ram,id=mem%d,size=%dM,reserve=off" % (node, size),
                  "-numa", "node,nodeid=%d,memdev=mem%d%s" % (node, node, cpus)]
     for a in range(len(sizes)):
         for b in range(a + 1, len(sizes)):
             devices = (a >= first_device) + (b >= first_device)
             args += ["-numa", "dist,src=%d,dst=%d,val=%d" % (a, b, (20, 40, 60)[devices])]
-    return args, list(range(first_device, len(sizes)))
+    if opts.hmat:
+        for node in range(len(sizes)):
+            args += hmat_arguments(node, fast=node >= first_device)
+    return args, list(range(first_device, len(sizes) - opts.empty_nodes))
+
+
+def hmat_arguments(node, fast):
+    """How fast a node is, as the firmware has it: latency in ns, bandwidth in MB/s."""
+    head = "hmat-lb,initiator=0,target=%d,hierarchy=memory,data-type=access-" % node
+    latency, bandwidth = (50, "400G") if fast else (100, "100G")
+    return ["-numa", head + "latency,latency=%d" % latency,
+            "-numa", head + "bandwidth,bandwidth=%s" % bandwidth]
 
 
 def low_memory(system):
@@ -166,6 +200,8 @@ def kernel_parameters(opts, device_nodes):
     # no_timer_check: on a busy host the check finds the emulated timer too slow.
     params = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable", "no_timer_check",
               "rcupdate.rcu_cpu_stall_timeout=60"]
+    # A test that wants it switches it on: CPUs of a busy host stand still for long.
+    params.append("nosoftlockup")
     if opts.name == "debug":
         params.append("page_poison=1")
     if opts.icount or opts.gdb:
@@ -193,8 +229,8 @@ def qemu_command(opts, log, sockets, initrd):
     else:
         cmd += ["-accel", "tcg,thread=multi", "-cpu", "max" + levels]
     # Boots faster than pc, whose ACPI tables a debug kernel interprets for minutes.
-    cmd += ["-machine", "q35,usb=off,vmport=off,sata=off,smbus=off,max-ram-below-4g=%dM" %
-            low_memory(opts.mem + sum(opts.sys_nodes))]
+    cmd += ["-machine", "q35,usb=off,vmport=off,sata=off,smbus=off,max-ram-below-4g=%dM%s" %
+            (low_memory(opts.mem + sum(opts.sys_nodes)), ",hmat=on" if opts.hmat else "")]
     cmd += nodes
     cmd += ["-kernel", opts.image, "-initrd", initrd,
             "-append", kernel_parameters(opts, device_nodes)]

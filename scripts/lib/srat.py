@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An ACPI table of nodes with generic initiators, which QEMU can describe only
+from version 9 on. The kernel takes it from the initramfs instead of QEMU's own
+(CONFIG_ACPI_TABLE_UPGRADE), since its revision is higher."""
+import struct
+
+ENABLED = 1
+HOTPLUGGABLE = 2
+MIB = 1 << 20
+GIB4 = 4096
+
+
+def segments(sizes, low):
+    """(node, start, size) in MiB: one node after the other, without the hole at 4G."""
+    at = 0
+    for node, size in enumerate(sizes):
+        while size:
+            if at == low:
+                at = GIB4
+            part = min(size, low - at) if at < low else size
+            yield node, at, part
+            at += part
+            size -= part
+
+
+def cpu_entry(apic_id, node):
+    return struct.pack("<BBBBIBBBBI", 0, 16, node & 0xff, apic_id, ENABLED, 0, 0, 0, 0, 0)
+
+
+def memory_entry(node, start, size, flags):
+    return struct.pack("<BBIHQQIIQ", 1, 40, node, 0, start * MIB, size * MIB, 0, flags, 0)
+
+
+def initiator_entry(node):
+    """A generic initiator, by the PCI handle of a device that isn't there."""
+    return struct.pack("<BBBBIHH12xII", 5, 32, 0, 1, node, 0, 0xf8 + (node & 7), ENABLED, 0)
+
+
+def table(sizes, low, cpus, initiators, module_room):
+    """@sizes of the nodes in MiB, @low of it below 4G; room for modules on the last."""
+    body = b"".join(cpu_entry(cpu, 0) for cpu in range(cpus))
+    end = 0
+    for node, start, size in segments(sizes, low):
+        body += memory_entry(node, start, size, ENABLED)
+        end = start + size
+    if module_room:
+        start = -(-max(end, GIB4) // 1024) * 1024
+        body += memory_entry(len(sizes) - 1, start, module_room, ENABLED | HOTPLUGGABLE)
+    body += b"".join(initiator_entry(node) for node in initiators)
+    body = struct.pack("<IQ", 1, 0) + body
+    head = struct.pack("<4sIBB6s8sI4sI", b"SRAT", 36 + len(body), 1, 0, b"BOCHS ",
+                       b"BXPC    ", 2, b"BXPC", 1)
+    content = head + body
+    checksum = -sum(content) & 0xff
+    return content[:9] + bytes([checksum]) + content[10:]
