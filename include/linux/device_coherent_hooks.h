@@ -179,8 +179,16 @@ static inline void device_coherent_demotion_targets(int nid,
 
 /* -- Device nodes -- */
 
+void __device_coherent_memory_added(int nid);
 void __device_coherent_memory_removed(int nid);
 bool __device_coherent_owns(u64 addr);
+
+/* There is memory for a node, whoever brings it, and none of it online yet */
+static inline void device_coherent_memory_added(int nid)
+{
+	if (HAVE_DEVICE_COHERENT)
+		__device_coherent_memory_added(nid);
+}
 
 /* Some memory of a node is gone, whoever brought it: was it the last? */
 static inline void device_coherent_memory_removed(int nid)
@@ -412,6 +420,16 @@ static inline void device_coherent_remap(nodemask_t *dst, const nodemask_t *src,
 		__device_coherent_remap(dst, src, old, new);
 	else
 		nodes_remap(*dst, *src, *old, *new);
+}
+
+/*
+ * A node that has gone took nothing along, and may be back when what a cpuset
+ * leaves is moved, later: with pages that were asked for since (invariant 5).
+ */
+static inline void device_coherent_cpuset_gone(nodemask_t *from)
+{
+	if (HAVE_DEVICE_COHERENT)
+		nodes_and(*from, *from, node_states[N_MEMORY]);
 }
 
 static inline void device_coherent_cpuset_migrate(struct mm_struct *mm,

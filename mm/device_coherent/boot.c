@@ -8,7 +8,8 @@
  * that early; until it is, memblock allocates next to the kernel image, as it
  * does for movable_node. (2) When the nodes are known, what can become device
  * memory is taken out of memblock, and everything else stays what it was.
- * (3) An initcall adds the ranges by the path that drivers use.
+ * (3) An initcall declares the nodes whose memory is to come, and adds the ranges
+ * by the path that drivers use.
  *
  * One CPU runs, and takes no lock.
  */
@@ -31,8 +32,8 @@
 
 #include "internal.h"
 
-#define MAX_REQUESTS	16
-#define MAX_CLAIMS	64
+#define MAX_REQUESTS	128
+#define MAX_CLAIMS	128
 
 enum request_type { REQUEST_NODE, REQUEST_RANGE };
 
@@ -57,7 +58,10 @@ static struct claim claims[MAX_CLAIMS] __initdata;
 static int nr_claims __initdata;
 static nodemask_t claimed_nodes __initdata;	/* will be device nodes */
 static nodemask_t created_nodes __initdata;	/* ids not from the firmware */
+static nodemask_t empty_nodes __initdata;	/* to be declared */
 static int nr_spare_nodes __initdata;
+static bool declare_spare __initdata;
+static bool want_initiators __initdata;
 static int created_distance __initdata = REMOTE_DISTANCE;
 static unsigned int boot_flags __initdata;
 static bool want_specific_purpose __initdata;
@@ -107,8 +111,27 @@ static int __init parse_range(char *word, struct request *req)
 	return 0;
 bad:
 	refuse(req->text,
-	       "expected node:N, SIZE@START[:N], sp, distance:N, memmap:device or spare:N");
+	       "expected node:N, SIZE@START[:N], sp, gi, distance:N, memmap:device or spare:N[:declared]");
 	return -EINVAL;
+}
+
+/* <n>[:declared] */
+static void __init parse_spare(char *word)
+{
+	char text[40], *number = text + strlen("spare:");
+	char *how;
+
+	strscpy(text, word);
+	how = strchr(number, ':');
+	if (how) {
+		*how++ = '\0';
+		if (strcmp(how, "declared")) {
+			refuse(word, "expected spare:N or spare:N:declared");
+			return;
+		}
+		declare_spare = true;
+	}
+	parse_number(word, number, 1, MAX_NUMNODES - 1, &nr_spare_nodes);
 }
 
 static void __init parse_word(char *word)
@@ -118,6 +141,10 @@ static void __init parse_word(char *word)
 
 	if (!strcmp(word, "sp")) {
 		want_specific_purpose = true;
+		return;
+	}
+	if (!strcmp(word, "gi")) {
+		want_initiators = true;
 		return;
 	}
 	if (!strcmp(word, "memmap:device")) {
@@ -130,8 +157,7 @@ static void __init parse_word(char *word)
 		return;
 	}
 	if (str_has_prefix(word, "spare:")) {
-		parse_number(word, word + strlen("spare:"), 1,
-			     MAX_NUMNODES - 1, &nr_spare_nodes);
+		parse_spare(word);
 		return;
 	}
 
@@ -498,10 +524,53 @@ again:
 			text, cut >> 10, block >> 20);
 }
 
+/* A node that has no memory yet */
+static void __init declare_node(const char *text, int nid)
+{
+	if (!node_isset(nid, numa_nodes_parsed))
+		refuse(text, "the firmware doesn't know node %d, spare:N sets ids aside",
+		       nid);
+	else if (node_isset(nid, empty_nodes))
+		refuse(text, "node %d is declared already", nid);
+	else
+		node_set(nid, empty_nodes);
+}
+
+/* A device that the firmware describes as a node, if it is nothing but that */
+static void __init declare_initiators(const struct numa_meminfo *mi)
+{
+	bool found = false;
+	int nid;
+
+	for_each_node_state(nid, N_GENERIC_INITIATOR) {
+		if (arch_device_coherent_node_has_cpu(nid) ||
+		    node_ram(mi, nid, false) || !nid)
+			continue;
+		found = true;
+		node_set(nid, empty_nodes);
+	}
+	if (!found)
+		refuse("gi", "the firmware describes no generic initiator without CPUs and memory");
+}
+
+static void __init create_spare_nodes(void)
+{
+	int i, nid;
+
+	for (i = 0; i < nr_spare_nodes; i++) {
+		nid = create_node("spare");
+		if (nid == NUMA_NO_NODE)
+			break;
+		if (declare_spare)
+			node_set(nid, empty_nodes);
+	}
+}
+
 static void __init claim_request_node(struct request *req,
 				      const struct numa_meminfo *mi)
 {
 	int i, nr;
+	u64 ram;
 
 	if (numa_off) {
 		refuse(req->text, "numa=off");
@@ -513,9 +582,14 @@ static void __init claim_request_node(struct request *req,
 	}
 	if (!node_claimable(req->text, req->nid))
 		return;
-	if (node_ram(mi, req->nid, false) < memory_block_size_bytes()) {
-		refuse(req->text, "the firmware describes no RAM on node %d",
-		       req->nid);
+	ram = node_ram(mi, req->nid, false);
+	if (!ram) {
+		declare_node(req->text, req->nid);
+		return;
+	}
+	if (ram < memory_block_size_bytes()) {
+		refuse(req->text, "node %d has less than a memory block of %lu MB",
+		       req->nid, memory_block_size_bytes() >> 20);
 		return;
 	}
 	if (!node_ram(mi, req->nid, true)) {
@@ -660,11 +734,14 @@ void __init __device_coherent_numa_init(struct numa_meminfo *mi)
 	if (want_specific_purpose && numa_off)
 		refuse("sp", "numa=off");
 
+	if (want_initiators && numa_off)
+		refuse("gi", "numa=off");
+	else if (want_initiators && !is_kdump_kernel())
+		declare_initiators(mi);
 	if (nr_spare_nodes && numa_off)
 		refuse("spare", "numa=off");
-	for (i = 0; i < nr_spare_nodes && !numa_off; i++)
-		if (create_node("spare") == NUMA_NO_NODE)
-			break;
+	else
+		create_spare_nodes();
 
 	set_distances();
 }
@@ -678,6 +755,8 @@ static int __init device_coherent_init(void)
 {
 	int i;
 
+	if (!nodes_empty(empty_nodes))
+		device_coherent_declare(&empty_nodes);
 	for (i = 0; i < nr_claims; i++)
 		device_coherent_add(claims[i].nid, claims[i].start,
 				    claims[i].size, boot_flags);

@@ -8,6 +8,7 @@
  *   oom.c          what a task has on devices
  *   counters.c     what happened on a node
  *   room.c         a device that is full
+ *   declare.c      what empty nodes are to become
  *   node.c         device nodes, as they come and go
  *   zonelist.c     requests: lists, and what they may do
  *   placement.c    what counts as a request
@@ -38,6 +39,13 @@ static inline gfp_t device_gfp(gfp_t gfp)
 {
 	return gfp | __GFP_DEVICE_COHERENT | __GFP_NOWARN;
 }
+
+/* declare.c */
+int device_coherent_declare(const nodemask_t *nodes);
+bool device_coherent_declared(int nid);
+int device_coherent_begin_add(int nid);
+void device_coherent_end_add(void);
+bool device_coherent_node_has_blocks(int nid);
 
 /* node.c: every node that is or was a device node */
 extern nodemask_t device_coherent_ids;

@@ -4,8 +4,9 @@
  *
  * A device node is a node in N_DEVICE_COHERENT. It has no CPU, and all of its
  * memory is in its ZONE_DEVICE_COHERENT, whoever adds it or brings it online
- * (invariant 7). It is one as long as it has memory, online or not, or as long as
- * somebody who adds some has declared it.
+ * (invariant 7). The first memory block that comes to a node which was declared
+ * (declare.c) makes it one, and it is one until the last block has gone, whoever
+ * brings or takes them.
  *
  * N_DEVICE_COHERENT follows the memory and changes under the device hotplug lock.
  * device_coherent_lock, which is taken before that one, protects the ranges that
@@ -13,6 +14,7 @@
  */
 #define pr_fmt(fmt) "device_coherent: " fmt
 
+#include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/err.h>
 #include <linux/export.h>
@@ -22,8 +24,8 @@
 #include <linux/mutex.h>
 #include <linux/node.h>
 #include <linux/notifier.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
-#include <linux/topology.h>
 #include <linux/workqueue.h>
 
 #include "internal.h"
@@ -63,12 +65,14 @@ static const struct attribute_group device_coherent_group = {
  * @list: on device_coherent_ranges
  * @start: physical address
  * @size: bytes
+ * @there: so much of it is, the rest couldn't be added
  * @nid: the device node
  */
 struct device_coherent_range {
 	struct list_head list;
 	u64 start;
 	u64 size;
+	u64 there;
 	int nid;
 };
 
@@ -81,14 +85,14 @@ struct device_coherent_range {
 static DEFINE_MUTEX(device_coherent_lock);
 static LIST_HEAD(device_coherent_ranges);
 
-/* Nodes that are device nodes even without memory; device hotplug lock */
-static nodemask_t declared_nodes;
-
 /* Nodes whose folder is in sysfs; device hotplug lock */
 static nodemask_t nodes_with_folder;
 
 /* Nodes that notifiers were told of; device_coherent_lock */
 static nodemask_t announced_nodes;
+
+/* Nodes that went since, though they may be back; device hotplug lock */
+static nodemask_t gone_nodes;
 
 static BLOCKING_NOTIFIER_HEAD(device_coherent_notifiers);
 
@@ -124,28 +128,6 @@ int device_coherent_unregister_notifier(struct notifier_block *nb)
 }
 EXPORT_SYMBOL_GPL(device_coherent_unregister_notifier);
 
-static bool device_coherent_node_in_use(int nid)
-{
-	struct device_coherent_range *range;
-
-	list_for_each_entry(range, &device_coherent_ranges, list)
-		if (range->nid == nid)
-			return true;
-
-	return false;
-}
-
-static int device_coherent_block_on_node(struct memory_block *mem, void *arg)
-{
-	return mem->nid == *(int *)arg ? -EBUSY : 0;
-}
-
-/* Has the node memory, online or not? The caller holds the hotplug lock. */
-static bool node_has_blocks(int nid)
-{
-	return for_each_memory_block(&nid, device_coherent_block_on_node);
-}
-
 /*
  * In node<nid>, which comes and goes with the node's memory blocks, and all
  * that is in it with it. The caller holds the hotplug lock.
@@ -161,33 +143,35 @@ static void create_folder(int nid)
 		node_set(nid, nodes_with_folder);
 }
 
-/* Tell those who want to know what has become of the nodes. */
+static void tell(enum device_coherent_event event, int nid)
+{
+	blocking_notifier_call_chain(&device_coherent_notifiers, event, &nid);
+}
+
+/*
+ * Tell those who want to know what has become of the nodes: of one that has gone
+ * and come again, both.
+ */
 static void device_coherent_announce(void)
 {
+	bool now, gone;
 	int nid;
 
 	lockdep_assert_held(&device_coherent_lock);
 
 	for_each_node(nid) {
-		enum device_coherent_event event = DEVICE_COHERENT_NODE_REMOVED;
-		bool now;
-
 		lock_device_hotplug();
-		now = node_is_device_coherent(nid) && node_has_blocks(nid);
-		if (now)
-			create_folder(nid);
+		now = node_is_device_coherent(nid);
+		gone = node_isset(nid, gone_nodes);
+		node_clear(nid, gone_nodes);
 		unlock_device_hotplug();
 
-		if (now == node_isset(nid, announced_nodes))
-			continue;
-		if (now) {
-			event = DEVICE_COHERENT_NODE_ADDED;
-			node_set(nid, announced_nodes);
-		} else {
+		if ((gone || !now) && node_isset(nid, announced_nodes)) {
 			node_clear(nid, announced_nodes);
+			tell(DEVICE_COHERENT_NODE_REMOVED, nid);
 		}
-		blocking_notifier_call_chain(&device_coherent_notifiers, event,
-					     &nid);
+		if (now && !node_test_and_set(nid, announced_nodes))
+			tell(DEVICE_COHERENT_NODE_ADDED, nid);
 	}
 }
 
@@ -200,29 +184,41 @@ static void announce_work_fn(struct work_struct *work)
 
 static DECLARE_WORK(announce_work, announce_work_fn);
 
-/*
- * From here on the hotplug code puts what it brings online on this node into
- * the zone (invariant 7), whoever adds it.
+/**
+ * __device_coherent_memory_added - there are memory blocks for a node
+ * @nid: the node
+ *
+ * None of them is online. From here on the hotplug code puts what it brings online
+ * on this node into the zone (invariant 7), whoever added it.
+ *
+ * Context: Process context, with the device hotplug lock.
  */
-static void set_device_node(int nid)
+void __device_coherent_memory_added(int nid)
 {
-	node_set(nid, declared_nodes);
-	if (node_is_device_coherent(nid))
+	if (node_is_device_coherent(nid) || !device_coherent_declared(nid))
 		return;
 
 	device_coherent_reset_room(nid);
 	node_set(nid, device_coherent_ids);
 	node_set_state(nid, N_DEVICE_COHERENT);
 	static_branch_inc(&device_coherent_key);
+	create_folder(nid);
+	schedule_work(&announce_work);
 }
 
-/*
- * A node is a device node as long as it has memory in the zone, or is declared.
- * Blocks that are offline count: they return to the zone.
+/**
+ * __device_coherent_memory_removed - memory blocks of a device node are gone
+ * @nid: the node
+ *
+ * It is a device node as long as it has others. Blocks that are offline count: they
+ * return to the zone. Those who hear of nodes hear of it later: here they could wait
+ * for who waits for the hotplug lock.
+ *
+ * Context: Process context, with the device hotplug lock.
  */
-static void clear_device_node(int nid)
+void __device_coherent_memory_removed(int nid)
 {
-	if (node_isset(nid, declared_nodes) || node_has_blocks(nid))
+	if (device_coherent_node_has_blocks(nid))
 		return;
 
 	device_coherent_reset_room(nid);
@@ -233,82 +229,8 @@ static void clear_device_node(int nid)
 	node_clear(nid, nodes_with_folder);
 	static_branch_dec(&device_coherent_key);
 	node_clear_state(nid, N_DEVICE_COHERENT);
-}
-
-/**
- * __device_coherent_memory_removed - a range of a device node's memory is gone
- * @nid: the node
- *
- * Those who hear of nodes hear of it later: here they could wait for who waits
- * for the hotplug lock.
- *
- * Context: Process context, with the device hotplug lock.
- */
-void __device_coherent_memory_removed(int nid)
-{
-	/* The folder went with the node, though somebody is adding memory. */
-	if (!node_devices[nid])
-		node_clear(nid, nodes_with_folder);
-	clear_device_node(nid);
-	if (!node_is_device_coherent(nid))
-		schedule_work(&announce_work);
-}
-
-/* Nobody but its memory keeps it a device node any more. */
-static void undeclare_node(int nid)
-{
-	if (device_coherent_node_in_use(nid))
-		return;
-
-	lock_device_hotplug();
-	node_clear(nid, declared_nodes);
-	if (node_is_device_coherent(nid))
-		clear_device_node(nid);
-	unlock_device_hotplug();
-}
-
-/*
- * A node is a device node as a whole or not at all. The caller holds the
- * hotplug lock.
- */
-static int device_coherent_check_node(int nid)
-{
-	int cpu;
-
-	if (nid <= 0 || nid >= MAX_NUMNODES || !node_possible(nid)) {
-		pr_err("node %d: not a node id that a device can have\n", nid);
-		return -EINVAL;
-	}
-
-	if (node_is_device_coherent(nid))
-		return 0;
-
-	for_each_possible_cpu(cpu) {
-		if (cpu_to_node(cpu) == nid) {
-			pr_err("node %d: has CPU %d\n", nid, cpu);
-			return -EBUSY;
-		}
-	}
-
-	if (node_state(nid, N_MEMORY) || node_has_blocks(nid)) {
-		pr_err("node %d: has memory that isn't a device's\n", nid);
-		return -EBUSY;
-	}
-
-	return 0;
-}
-
-static int device_coherent_declare(int nid)
-{
-	int rc;
-
-	lock_device_hotplug();
-	rc = device_coherent_check_node(nid);
-	if (!rc)
-		set_device_node(nid);
-	unlock_device_hotplug();
-
-	return rc;
+	node_set(nid, gone_nodes);
+	schedule_work(&announce_work);
 }
 
 static int device_coherent_check_range(u64 start, u64 size)
@@ -355,19 +277,23 @@ static int device_coherent_online(u64 start, u64 size)
 	return rc;
 }
 
-static int device_coherent_hotadd(int nid, u64 start, u64 size,
-				  unsigned int flags)
+/* How the memory of a node is to be added */
+static mhp_t device_coherent_mhp_flags(int nid, unsigned int flags)
 {
-	mhp_t mhp_flags = MHP_NONE;
-	int rc;
+	if (!(flags & DEVICE_COHERENT_MEMMAP_ON_DEVICE))
+		return MHP_MERGE_RESOURCE;
+	if (mhp_supports_memmap_on_memory())
+		return MHP_MERGE_RESOURCE | MHP_MEMMAP_ON_MEMORY;
 
-	if (flags & DEVICE_COHERENT_MEMMAP_ON_DEVICE) {
-		if (mhp_supports_memmap_on_memory())
-			mhp_flags |= MHP_MEMMAP_ON_MEMORY;
-		else
-			pr_warn("node %d: page structures go to system memory; boot with memory_hotplug.memmap_on_memory=1 to have them on the device\n",
-				nid);
-	}
+	pr_warn("node %d: page structures go to system memory; boot with memory_hotplug.memmap_on_memory=1 to have them on the device\n",
+		nid);
+
+	return MHP_MERGE_RESOURCE;
+}
+
+static int device_coherent_hotadd(int nid, u64 start, u64 size, mhp_t mhp_flags)
+{
+	int rc;
 
 	rc = add_memory_driver_managed(nid, start, size,
 				       DEVICE_COHERENT_RES_NAME, mhp_flags);
@@ -385,6 +311,42 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size,
 	return rc;
 }
 
+/*
+ * In pieces, so that whoever else wants the hotplug lock has it in between. For
+ * sysfs that is who tries at the right moment, each 5 ms: give it one. The pieces end
+ * where a page of the direct map does: what is taken back if the next can't be added
+ * is whole pages of it.
+ */
+static int device_coherent_hotadd_all(struct device_coherent_range *range,
+				      mhp_t mhp_flags)
+{
+	u64 end = range->start + range->size;
+	u64 piece = max_t(u64, memory_block_size_bytes(), SZ_2G);
+	u64 next, addr;
+	int rc = 0;
+
+	for (addr = range->start; addr < end; addr = next) {
+		next = min(end, ALIGN(addr + 1, piece));
+		rc = device_coherent_hotadd(range->nid, addr, next - addr,
+					    mhp_flags);
+		if (rc)
+			break;
+		range->there = next - range->start;
+		if (next < end)
+			msleep(10);
+	}
+	if (!rc || !range->there)
+		return rc;
+
+	if (offline_and_remove_memory(range->start, range->there))
+		pr_warn("node %d: [mem %#018llx, size %#llx] is in use and stays\n",
+			range->nid, range->start, range->there);
+	else
+		range->there = 0;
+
+	return rc;
+}
+
 /**
  * device_coherent_add - make a range of memory a device node's
  * @nid: the node: a possible one with neither CPUs nor memory, or one that is
@@ -397,7 +359,9 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size,
  *	   with memory_hotplug.memmap_on_memory
  *
  * The range is online when this returns, whatever the policy for hotplugged
- * memory in general. It must not be known to the kernel as memory before.
+ * memory in general. It must not be known to the kernel as memory before. When a
+ * part can't be added, and what was added before is in use already, that stays, and
+ * device_coherent_remove() takes it back.
  *
  * Context: Process context. Sleeps, takes the hotplug locks. At boot, not before
  * the initcalls of subsystems: see boot.c.
@@ -413,36 +377,34 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
 		return -EINVAL;
 
-	range = kmalloc(sizeof(*range), GFP_KERNEL);
+	range = kzalloc(sizeof(*range), GFP_KERNEL);
 	if (!range)
 		return -ENOMEM;
+	range->nid = nid;
+	range->start = start;
+	range->size = size;
 
 	mutex_lock(&device_coherent_lock);
 	rc = device_coherent_check_range(start, size);
 	if (rc)
 		goto out;
-	/* Of a node that goes and comes again, the first is told first. */
-	device_coherent_announce();
-	rc = device_coherent_declare(nid);
+	rc = device_coherent_begin_add(nid);
 	if (rc)
 		goto out;
 
-	rc = device_coherent_hotadd(nid, start, size, flags);
-	if (rc) {
+	rc = device_coherent_hotadd_all(range,
+					device_coherent_mhp_flags(nid, flags));
+	device_coherent_end_add();
+	if (rc)
 		pr_err("node %d: adding [mem %#018llx-%#018llx] failed: %pe\n",
 		       nid, start, start + size - 1, ERR_PTR(rc));
-		undeclare_node(nid);
-		device_coherent_announce();
-		goto out;
+	else
+		pr_info("node %d: %llu MB at [mem %#018llx-%#018llx]\n", nid,
+			size >> 20, start, start + size - 1);
+	if (range->there) {
+		list_add(&range->list, &device_coherent_ranges);
+		range = NULL;
 	}
-
-	range->nid = nid;
-	range->start = start;
-	range->size = size;
-	list_add(&range->list, &device_coherent_ranges);
-	range = NULL;
-	pr_info("node %d: %llu MB at [mem %#018llx-%#018llx]\n", nid,
-		size >> 20, start, start + size - 1);
 	device_coherent_announce();
 out:
 	mutex_unlock(&device_coherent_lock);
@@ -516,13 +478,12 @@ int device_coherent_remove(int nid, u64 start, u64 size)
 	if (!range)
 		goto out;
 
-	rc = offline_and_remove_memory(start, size);
+	rc = offline_and_remove_memory(start, range->there);
 	if (rc)
 		goto out;
 
 	list_del(&range->list);
 	kfree(range);
-	undeclare_node(nid);
 	pr_info("node %d: [mem %#018llx-%#018llx] removed\n", nid, start,
 		start + size - 1);
 	device_coherent_announce();
