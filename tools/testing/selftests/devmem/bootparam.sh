@@ -25,8 +25,14 @@ CPU="-smp 3,sockets=3,cores=1,threads=1 -numa cpu,node-id=1,socket-id=2,core-id=
 # A node that the direct map has a page of 1 GB for, instead of those two
 GIB="--mem 2G --device-mem 1G --append memory_hotplug.memmap_on_memory=1"
 
+# A node that nothing is known of but that modules can be plugged there
+EMPTY="--empty-nodes 1 --hotplug-mem 128M"
+
+# More words than there is room for
+WORDS=$(printf '128M@%dG,' {1000..1128})
+
 # One boot each: name; value; device nodes as NID:MB/DISTANCE to node 0; more
-# parameters, or CPU or GIB. Words that are refused one by one share a boot with one
+# parameters, or CPU, GIB, EMPTY or INIT. Words that are refused one by one share a boot with one
 # that is good: it has to be taken all the same.
 BOOTS=(
 	"two_nodes;node:1,node:2;1:128/40 2:128/40;"
@@ -38,18 +44,20 @@ BOOTS=(
 	"memmap_on_device;node:1,memmap:device;1:126/40;memory_hotplug.memmap_on_memory=1"
 	"memmap_on_large_device;node:1,memmap:device;1:1008/40;GIB"
 	"memmap_on_device_off;node:1,memmap:device,spare:2;1:128/40;"
-	"bad_words;node:0,node:99,node:x,node:,node:-1,node:99999999999,node:1,128M@256M:0,256M,everything,distance:10,distance:x,spare:0,;1:128/40;"
+	"bad_words;node:0,node:999,node:x,node:,node:-1,node:99999999999,node:1,128M@256M:0,256M,everything,distance:10,distance:x,spare:0,spare:1:maybe,;1:128/40;"
 	"bad_nodes;node:1,node:1,node:9,128M@512M:2,128M@256M:1;1:128/40;"
 	"bad_ranges;256M@128M,128M@256M,100M@256M,128M@200M,0@384M,128M@64G,256M@768M,128M@0,256M@0xfffffffff8000000;3:256/20;nokaslr"
 	"bad_number;99999999999999999999@256M;;"
 	"no_value;;;"
-	"too_many;128M@1T,128M@2T,128M@3T,128M@4T,128M@5T,128M@6T,128M@7T,128M@8T,128M@9T,128M@10T,128M@11T,128M@12T,128M@13T,128M@14T,128M@15T,128M@16T,128M@256M;;"
-	"numa_off;node:1,128M@256M,sp,spare:1;;numa=off"
+	"too_many;${WORDS}128M@256M;;"
+	"declared;node:1,node:3,node:3,spare:1:declared,gi;1:128/40;EMPTY"
+	"initiators;gi;;INIT"
+	"numa_off;node:1,128M@256M,sp,spare:1,gi;;numa=off"
 	"node_with_cpu;node:1,node:2;2:128/40;CPU"
 )
 
 # What the console of a boot has to say: boot; name; expression
-NUMBER="refused: expected a number from 1 to 63"
+NUMBER="refused: expected a number from 1 to 127"
 BLOCKS="refused: start and size must be multiples of a memory block, 128 MB"
 SAID=(
 	"two_nodes;node_1;node 1: 128 MB at"
@@ -58,7 +66,7 @@ SAID=(
 	"memmap_on_device_off;why;page structures go to system memory; boot with"
 	"specific_purpose_none;why;'sp' refused: the firmware marks no memory as specific-purpose"
 	"bad_words;node_0;'node:0' $NUMBER"
-	"bad_words;node_too_large;'node:99' $NUMBER"
+	"bad_words;node_too_large;'node:999' $NUMBER"
 	"bad_words;node_garbage;'node:x' $NUMBER"
 	"bad_words;node_empty;'node:' $NUMBER"
 	"bad_words;node_negative;'node:-1' $NUMBER"
@@ -69,9 +77,10 @@ SAID=(
 	"bad_words;distance_small;'distance:10' refused: expected a number from 11 to"
 	"bad_words;distance_garbage;'distance:x' refused: expected a number from 11 to"
 	"bad_words;spare_none;'spare:0' $NUMBER"
+	"bad_words;spare_garbage;'spare:1:maybe' refused: expected spare:N or spare:N:declared"
 	"bad_words;trailing_comma;'' refused: expected node:N, SIZE@START"
 	"bad_nodes;twice;'node:1' refused: node 1 is a device node already"
-	"bad_nodes;not_there;'node:9' refused: the firmware describes no RAM on node 9"
+	"bad_nodes;not_there;'node:9' refused: the firmware doesn't know node 9, spare:N sets ids aside"
 	"bad_nodes;range_of_another_node;'128M@512M:2' refused: node 2 has other memory"
 	"bad_nodes;range_for_node_with_memory;'128M@256M:1' refused: node 1 has other memory"
 	"bad_ranges;overlap;'128M@256M' refused: overlaps '256M@128M'"
@@ -84,20 +93,35 @@ SAID=(
 	"bad_ranges;wraps;'256M@0xfffffffff8000000' refused: wraps around"
 	"bad_number;why;'99999999999999999999@256M' refused: "
 	"no_value;why;'device_coherent' refused: expected a value"
-	"too_many;why;'128M@256M' refused: more than 16"
+	"too_many;why;'128M@256M' refused: more than 128 nodes and ranges"
 	"numa_off;node;'node:1' refused: numa=off"
 	"numa_off;range;'128M@256M' refused: numa=off"
 	"numa_off;specific_purpose;'sp' refused: numa=off"
+	"declared;said;node 3-4: declared, memory that comes there is a device's"
+	"declared;twice;'node:3' refused: node 3 is declared already"
+	"declared;no_initiator;'gi' refused: the firmware describes no generic initiator without CPUs and memory"
+	"initiators;said;node 2: declared, memory that comes there is a device's"
+	"numa_off;initiators;'gi' refused: numa=off"
 	"numa_off;spare;'spare' refused: numa=off"
 	"node_with_cpu;why;'node:1' refused: node 1 has CPUs"
 )
 
 start_boot() {
-	local name value more options=("${MACHINE[@]}")
+	local name value more words options=("${MACHINE[@]}")
 
 	IFS=';' read -r name value _ more <<<"$1"
 	if [[ $more == CPU ]]; then
 		options+=(--qemu "$CPU")
+		more=
+	elif [[ $more == EMPTY ]]; then
+		read -ra words <<<"$EMPTY"
+		options+=("${words[@]}")
+		more=
+	elif [[ $more == INIT ]]; then
+		# One has memory, and isn't meant; the kernel counts these nodes first.
+		read -ra options <<<"--mem 512M --device-mem 128M,256M --no-register"
+		read -ra words <<<"$EMPTY --initiators 2,3"
+		options+=("${words[@]}")
 		more=
 	elif [[ $more == GIB ]]; then
 		read -ra options <<<"--no-register $GIB"

@@ -167,7 +167,7 @@ static unsigned long make_mask(const int *dev, bool sys, bool d1, bool d2)
 
 TEST_F(mask, mapping)
 {
-	unsigned long got = 0, mask = make_mask(self->dev, variant->sys,
+	unsigned long got[4] = { 0 }, mask = make_mask(self->dev, variant->sys,
 						variant->d1, variant->d2);
 	long eighth = SIZE / PAGE / 8;
 	char *p = map_anon(SIZE);
@@ -185,10 +185,10 @@ TEST_F(mask, mapping)
 		  count[self->dev[1]] - count[NONE]);
 
 	/* What was set is what is reported. */
-	ASSERT_EQ(0, syscall(SYS_get_mempolicy, &mode, &got, MAX_NODES + 1, p,
-			     MPOL_F_ADDR));
+	ASSERT_EQ(0, syscall(SYS_get_mempolicy, &mode, got, sizeof(got) * 8 + 1,
+			     p, MPOL_F_ADDR));
 	EXPECT_EQ(variant->mode, mode);
-	EXPECT_EQ(mask, got);
+	EXPECT_EQ(mask, got[0]);
 }
 
 TEST_F(mask, task)
@@ -541,12 +541,14 @@ TEST_F(nodes, overcommit)
 	size_t size = (meminfo_kb("MemTotal") + meminfo_kb("SwapTotal")) * 1024 +
 		      64 * MIB;
 	char *p = map_anon(size);
+	int all[MAX_NODES], n;
 
 	EXPECT_NE(NULL, p);
 	if (p)
 		munmap(p, size);
-	EXPECT_EQ(NULL, map_anon(size + node_bytes(self->dev[0]) +
-				 node_bytes(self->dev[1])));
+	for (n = device_nodes(all); n; n--)
+		size += node_bytes(all[n - 1]);
+	EXPECT_EQ(NULL, map_anon(size));
 }
 
 /* -- Pins ----------------------------------------------------------------- */

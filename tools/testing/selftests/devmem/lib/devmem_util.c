@@ -744,12 +744,14 @@ long migrate(pid_t pid, unsigned long from, unsigned long to)
 
 int policy_at(void *p, unsigned long *mask)
 {
+	unsigned long all[4] = { 0 };	/* for any node that there can be */
 	int mode;
 
 	*mask = 0;
-	if (syscall(SYS_get_mempolicy, &mode, mask, MAX_NODES + 1, p,
+	if (syscall(SYS_get_mempolicy, &mode, all, sizeof(all) * 8 + 1, p,
 		    MPOL_F_ADDR))
 		return -errno;
+	*mask = all[0];
 
 	return mode;
 }
