@@ -177,12 +177,16 @@ static void device_coherent_announce(void)
 
 static void announce_work_fn(struct work_struct *work)
 {
-	mutex_lock(&device_coherent_lock);
+	/* Whoever has it may add memory for a minute: don't keep the worker. */
+	if (!mutex_trylock(&device_coherent_lock)) {
+		schedule_delayed_work(to_delayed_work(work), HZ / 10);
+		return;
+	}
 	device_coherent_announce();
 	mutex_unlock(&device_coherent_lock);
 }
 
-static DECLARE_WORK(announce_work, announce_work_fn);
+static DECLARE_DELAYED_WORK(announce_work, announce_work_fn);
 
 /**
  * __device_coherent_memory_added - there are memory blocks for a node
@@ -203,7 +207,7 @@ void __device_coherent_memory_added(int nid)
 	node_set_state(nid, N_DEVICE_COHERENT);
 	static_branch_inc(&device_coherent_key);
 	create_folder(nid);
-	schedule_work(&announce_work);
+	schedule_delayed_work(&announce_work, 0);
 }
 
 /**
@@ -230,7 +234,7 @@ void __device_coherent_memory_removed(int nid)
 	static_branch_dec(&device_coherent_key);
 	node_clear_state(nid, N_DEVICE_COHERENT);
 	node_set(nid, gone_nodes);
-	schedule_work(&announce_work);
+	schedule_delayed_work(&announce_work, 0);
 }
 
 static int device_coherent_check_range(u64 start, u64 size)
@@ -367,7 +371,8 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
  * the initcalls of subsystems: see boot.c.
  * Return: 0; -EINVAL for flags, a node or a range that can't be; -ERANGE for
  * one that the machine can't map; -EBUSY for a node that has CPUs or other
- * memory; -EEXIST for a range that is something already; -ENOMEM.
+ * memory; -EEXIST for a range that is something already; -ENOMEM; -EINTR if
+ * the task was killed while others added or removed memory of devices.
  */
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 {
@@ -384,7 +389,9 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	range->start = start;
 	range->size = size;
 
-	mutex_lock(&device_coherent_lock);
+	rc = mutex_lock_killable(&device_coherent_lock);
+	if (rc)
+		goto out_free;
 	rc = device_coherent_check_range(start, size);
 	if (rc)
 		goto out;
@@ -408,6 +415,7 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	device_coherent_announce();
 out:
 	mutex_unlock(&device_coherent_lock);
+out_free:
 	kfree(range);
 
 	return rc;
@@ -471,9 +479,11 @@ device_coherent_find(int nid, u64 start, u64 size)
 int device_coherent_remove(int nid, u64 start, u64 size)
 {
 	struct device_coherent_range *range;
-	int rc = -ENOENT;
+	int rc;
 
-	mutex_lock(&device_coherent_lock);
+	if (mutex_lock_killable(&device_coherent_lock))
+		return -EINTR;
+	rc = -ENOENT;
 	range = device_coherent_find(nid, start, size);
 	if (!range)
 		goto out;
