@@ -331,13 +331,14 @@ check_completion_of_values()
 		"$(completes devmem room 1 '')"
 }
 
-# Messages, the man page and the kernel's documentation have the same rule.
+# Messages, the man page, what is installed and the kernel's documentation have the
+# same rule.
 check_group()
 {
 	local rules
 
 	# The latter may not be there, in a copy of the tool.
-	rules=$(cat "$here"/*.c "$page" \
+	rules=$(cat "$here"/*.c "$page" "$here"/60-devmem.rules \
 		"$here"/../../Documentation/admin-guide/mm/device_coherent.rst \
 		"$here"/../../Documentation/userspace-api/devmem.rst 2>/dev/null |
 		grep -oE 'GROUP=\\?"[a-z.]*\\?", MODE=\\?"[0-9]*' |
