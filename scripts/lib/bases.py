@@ -52,17 +52,17 @@ def newest_first(versions):
     return sorted(versions, key=functools.cmp_to_key(compare), reverse=True)
 
 
-def served():
-    """Versions of the package that apt can get, newest first."""
+def served(package=PACKAGE):
+    """Versions of a package that apt can get, newest first."""
     if not shutil.which("apt-cache") or not shutil.which("apt-get"):
         return []
-    done = subprocess.run(["apt-cache", "madison", PACKAGE], stdout=subprocess.PIPE,
+    done = subprocess.run(["apt-cache", "madison", package], stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True,
                           env=dict(os.environ, LC_ALL="C"))
     # "linux-source-6.12 | 6.12.118-1 | http://... trixie-security/main amd64 Packages"
     rows = [[part.strip() for part in row.split("|")] for row in done.stdout.splitlines()]
     return newest_first({row[1] for row in rows
-                         if len(row) == 3 and row[0] == PACKAGE and row[2].endswith("Packages")})
+                         if len(row) == 3 and row[0] == package and row[2].endswith("Packages")})
 
 
 def tarball_path(version):
@@ -82,6 +82,34 @@ def downloaded():
     return [(version, found[version]) for version in order]
 
 
+def get(package, version, folder):
+    """A package's file, in a folder that has to be new."""
+    run_step("fetch %s %s" % (package, version), "fetch",
+             ["apt-get", "download", "%s=%s" % (package, version)], cwd=folder, always=True)
+    found = glob.glob(os.path.join(folder, "*.deb"))
+    if not found:
+        raise Refused("apt-get download %s=%s left no package in %s" % (package, version, folder))
+    return found[0]
+
+
+def kept(package):
+    """{version: file} of a package in build/download."""
+    found = {}
+    for path in glob.glob(os.path.join(FOLDER, package + "_*.deb")):
+        found[os.path.basename(path)[len(package) + 1:-len(".deb")]] = path
+    return found
+
+
+def keep(package, version):
+    """Downloads a package; afterwards, kept() has it."""
+    final = os.path.join(FOLDER, "%s_%s.deb" % (package, version))
+    os.makedirs(FOLDER, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix=".new-download-") as temp:
+        os.chmod(temp, 0o755)
+        os.rename(get(package, version, temp), final)
+    return final
+
+
 def download(version):
     """The tarball of a version, without installing the package."""
     final = tarball_path(version)
@@ -92,12 +120,8 @@ def download(version):
     temp = tempfile.mkdtemp(dir=BUILD, prefix=".new-download-")
     os.chmod(temp, 0o755)
     try:
-        run_step("fetch " + name, "fetch", ["apt-get", "download", "%s=%s" % (PACKAGE, version)],
-                 cwd=temp, always=True)
-        package = glob.glob(os.path.join(temp, "*.deb"))
-        if not package:
-            raise Refused("apt-get download %s=%s left no package in %s" % (PACKAGE, version, temp))
-        run_step("unpack " + name, "unpack", ["dpkg-deb", "-x", package[0], temp])
+        package = get(PACKAGE, version, temp)
+        run_step("unpack " + name, "unpack", ["dpkg-deb", "-x", package, temp])
         tarball = glob.glob(os.path.join(temp, "usr/src/linux-source-*.tar.xz"))
         if not tarball:
             raise Refused("%s holds no kernel source" % os.path.basename(package[0]))

@@ -31,7 +31,8 @@ KERNEL_FOLDERS = ("Documentation", "arch", "block", "certs", "crypto", "drivers"
                   "security", "sound", "tools", "usr", "virt")
 JUNK = ("*~", "*.orig", "*.rej", ".*.sw?", "*.o", "*.ko", "*.a", "*.cmd", "*.pyc", "__pycache__",
         ".devmem-tmp-*", ".#*", "#*#", "tags", "TAGS", "cscope.*", "GPATH", "GRTAGS", "GTAGS",
-        "compile_commands.json", ".cache", ".clangd", ".vscode", ".idea", ".git", "core")
+        "compile_commands.json", ".cache", ".clangd", ".vscode", ".idea", ".git", "core",
+        "*.deb", "*.buildinfo", "*.changes")
 
 # What "make -C tools/devmem" leaves beside its source
 BUILT = ("tools/devmem/devmem",)
