@@ -2,7 +2,7 @@
 # Entry points; 'make help' lists them. The work is done by scripts/.
 
 # Handed to the scripts when given on the command line or in the environment.
-export LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART
+export LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART FLAVOUR CONFIG FRESH
 
 # The scripts run make themselves, with as many jobs as there are CPUs.
 .NOTPARALLEL:
@@ -10,7 +10,7 @@ unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
 .PHONY: help run check check-bases check-docs check-upstream check-series check-off check-options
 .PHONY: series refresh restage discard lint bench
-.PHONY: kernel stock debug off selftests source tree deps clean distclean
+.PHONY: kernel stock debug off selftests source tree deps deb check-deb clean distclean
 
 help:
 	@echo 'make run            build, boot in QEMU and take the tour'
@@ -21,6 +21,11 @@ help:
 	@echo 'make debug          the patched kernel with KASAN, lockdep and friends'
 	@echo 'make off            the patched kernel with the option off'
 	@echo 'make selftests      the tests and the tour (build/selftests)'
+	@echo
+	@echo 'make deb            Debian packages of kernel, headers and devmem(1), in build/deb; FLAVOUR=amd64'
+	@echo '                    (default) or cloud-amd64, CONFIG=running or CONFIG=/path: the configuration'
+	@echo 'make check-deb      the packages of cloud-amd64, installed in a Debian that QEMU boots with'
+	@echo '                    systemd, tried there, and removed (an hour or two, most of it the build)'
 	@echo
 	@echo 'make refresh        carry edits in build/linux back into the repository (PATCH=NAME)'
 	@echo 'make restage        after edits in the repository of a file to which later mails add'
@@ -62,6 +67,14 @@ kernel: deps
 
 stock debug off selftests: deps
 	@scripts/build $@
+
+deb:
+	@scripts/deps deb
+	@scripts/deb
+
+check-deb:
+	@scripts/deps check-deb
+	@scripts/check-deb
 
 run:
 	@scripts/run
@@ -118,6 +131,7 @@ check-docs:
 clean:
 	rm -rf build/stock/o-* build/linux/o-* build/core build/series-tree build/series build/series-check
 	rm -rf build/selftests build/selftests-obj build/upstream build/vm build/logs build/bench
+	rm -rf build/deb build/check-deb
 
 distclean:
 	@edits=$$(scripts/tree edits) && if [ -n "$$edits" ]; then \
