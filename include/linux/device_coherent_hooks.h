@@ -24,6 +24,7 @@
 
 struct alloc_context;
 struct numa_meminfo;
+struct resource;
 struct reclaim_stat;
 struct seq_file;
 struct task_struct;
@@ -179,15 +180,15 @@ static inline void device_coherent_demotion_targets(int nid,
 
 /* -- Device nodes -- */
 
-void __device_coherent_memory_added(int nid);
+void __device_coherent_memory_added(int nid, struct resource *res);
 void __device_coherent_memory_removed(int nid);
 bool __device_coherent_owns(u64 addr);
 
 /* There is memory for a node, whoever brings it, and none of it online yet */
-static inline void device_coherent_memory_added(int nid)
+static inline void device_coherent_memory_added(int nid, struct resource *res)
 {
 	if (HAVE_DEVICE_COHERENT)
-		__device_coherent_memory_added(nid);
+		__device_coherent_memory_added(nid, res);
 }
 
 /* Some memory of a node is gone, whoever brought it: was it the last? */

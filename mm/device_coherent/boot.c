@@ -119,6 +119,7 @@ bad:
 static void __init parse_spare(char *word)
 {
 	char text[40], *number = text + strlen("spare:");
+	bool declared = false;
 	char *how;
 
 	strscpy(text, word);
@@ -129,9 +130,10 @@ static void __init parse_spare(char *word)
 			refuse(word, "expected spare:N or spare:N:declared");
 			return;
 		}
-		declare_spare = true;
+		declared = true;
 	}
-	parse_number(word, number, 1, MAX_NUMNODES - 1, &nr_spare_nodes);
+	if (!parse_number(word, number, 1, MAX_NUMNODES - 1, &nr_spare_nodes))
+		declare_spare = declared;
 }
 
 static void __init parse_word(char *word)
@@ -710,6 +712,7 @@ void __init __device_coherent_numa_init(struct numa_meminfo *mi)
 	if (done) {
 		nodes_or(numa_nodes_parsed, numa_nodes_parsed, claimed_nodes);
 		nodes_or(numa_nodes_parsed, numa_nodes_parsed, created_nodes);
+		nodes_or(numa_nodes_parsed, numa_nodes_parsed, empty_nodes);
 		return;
 	}
 	done = true;
@@ -753,10 +756,14 @@ void __init __device_coherent_numa_init(struct numa_meminfo *mi)
  */
 static int __init device_coherent_init(void)
 {
-	int i;
+	nodemask_t node;
+	int i, nid;
 
-	if (!nodes_empty(empty_nodes))
-		device_coherent_declare(&empty_nodes);
+	/* One by one: it says of each that can't be. */
+	for_each_node_mask(nid, empty_nodes) {
+		node = nodemask_of_node(nid);
+		device_coherent_declare(&node);
+	}
 	for (i = 0; i < nr_claims; i++)
 		device_coherent_add(claims[i].nid, claims[i].start,
 				    claims[i].size, boot_flags);

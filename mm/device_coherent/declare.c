@@ -15,6 +15,7 @@
 #include <linux/device.h>
 #include <linux/init.h>
 #include <linux/memory.h>
+#include <linux/minmax.h>
 #include <linux/node.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -198,7 +199,7 @@ static ssize_t device_coherent_declared_store(struct device *dev,
 	if ((*buf != '+' && *buf != '-') || nodelist_parse(buf + 1, nodes) ||
 	    nodes_empty(nodes)) {
 		pr_err("'%.*s' is neither '+' nor '-' and a list of nodes\n",
-		       (int)strcspn(buf, "\n"), buf);
+		       (int)min_t(size_t, strcspn(buf, "\n"), 64), buf);
 		return -EINVAL;
 	}
 

@@ -18,6 +18,7 @@
 #include <linux/device.h>
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/ioport.h>
 #include <linux/list.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
@@ -26,6 +27,7 @@
 #include <linux/notifier.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/workqueue.h>
 
 #include "internal.h"
@@ -38,13 +40,32 @@ DEFINE_STATIC_KEY_FALSE(device_coherent_key);
 /* Every node that is or was a device node; device hotplug lock to change it */
 nodemask_t device_coherent_ids;
 
-/* What a device is known by where the numbers of nodes change */
+static int find_first_section(struct memory_block *mem, void *arg)
+{
+	unsigned long *first = arg;
+
+	/* first[1] is the node's id */
+	if (mem->nid == first[1])
+		first[0] = min(first[0], mem->start_section_nr);
+
+	return 0;
+}
+
+/*
+ * What a device is known by where the numbers of nodes change. The zone doesn't know
+ * of blocks that are offline.
+ */
 static ssize_t start_show(struct device *dev, struct device_attribute *attr,
 			  char *buf)
 {
-	struct zone *zone = node_coherent_zone(dev->id);
+	unsigned long first[2] = { ULONG_MAX, dev->id };
 
-	return sysfs_emit(buf, "%#llx\n", (u64)PFN_PHYS(zone->zone_start_pfn));
+	for_each_memory_block(first, find_first_section);
+	if (first[0] == ULONG_MAX)
+		return -ENODEV;
+
+	return sysfs_emit(buf, "%#llx\n",
+			  (u64)PFN_PHYS(section_nr_to_pfn(first[0])));
 }
 static DEVICE_ATTR_RO(start);
 
@@ -191,21 +212,35 @@ static DECLARE_DELAYED_WORK(announce_work, announce_work_fn);
 /**
  * __device_coherent_memory_added - there are memory blocks for a node
  * @nid: the node
+ * @res: their range
  *
  * None of them is online. From here on the hotplug code puts what it brings online
- * on this node into the zone (invariant 7), whoever added it.
+ * on this node into the zone (invariant 7), whoever added it. And nobody takes the
+ * range for memory of the system who looks at resources only, as kexec does when it
+ * looks for a place (invariant 1).
  *
- * Context: Process context, with the device hotplug lock.
+ * Context: Process context, with the device hotplug lock and that of mem_hotplug_begin().
  */
-void __device_coherent_memory_added(int nid)
+void __device_coherent_memory_added(int nid, struct resource *res)
 {
-	if (node_is_device_coherent(nid) || !device_coherent_declared(nid))
+	bool is_device = node_is_device_coherent(nid);
+
+	if (!is_device && !device_coherent_declared(nid)) {
+		/* It is the system's now, and no device that has gone (invariant 2). */
+		node_clear(nid, device_coherent_ids);
+		return;
+	}
+
+	if (!strcmp(res->name, "System RAM"))
+		res->name = DEVICE_COHERENT_RES_NAME;
+	res->flags |= IORESOURCE_SYSRAM_DRIVER_MANAGED;
+	if (is_device)
 		return;
 
 	device_coherent_reset_room(nid);
 	node_set(nid, device_coherent_ids);
 	node_set_state(nid, N_DEVICE_COHERENT);
-	static_branch_inc(&device_coherent_key);
+	static_branch_inc_cpuslocked(&device_coherent_key);
 	create_folder(nid);
 	schedule_delayed_work(&announce_work, 0);
 }
@@ -315,6 +350,60 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size, mhp_t mhp_flags)
 	return rc;
 }
 
+/* Where the piece of a range ends that begins at @addr */
+static u64 end_of_piece(const struct device_coherent_range *range, u64 addr)
+{
+	u64 piece = max_t(u64, memory_block_size_bytes(), SZ_2G);
+
+	return min(range->start + range->size, ALIGN(addr + 1, piece));
+}
+
+/*
+ * The rest couldn't be added: give back what is there, piece by piece from the end.
+ * By a worker, as a signal would end it.
+ */
+struct take_back {
+	struct work_struct work;
+	struct device_coherent_range *range;
+	int rc;
+};
+
+static void take_back_fn(struct work_struct *work)
+{
+	struct take_back *back = container_of(work, struct take_back, work);
+	struct device_coherent_range *range = back->range;
+	u64 addr = range->start, next;
+
+	while (range->there) {
+		/* The last piece */
+		for (addr = range->start;; addr = next) {
+			next = end_of_piece(range, addr);
+			if (next >= range->start + range->there)
+				break;
+		}
+		back->rc = offline_and_remove_memory(addr, range->start +
+						     range->there - addr);
+		if (back->rc)
+			break;
+		range->there = addr - range->start;
+		msleep(10);
+	}
+}
+
+static void take_back(struct device_coherent_range *range)
+{
+	struct take_back back = { .range = range };
+
+	INIT_WORK_ONSTACK(&back.work, take_back_fn);
+	queue_work(system_unbound_wq, &back.work);
+	flush_work(&back.work);
+	destroy_work_on_stack(&back.work);
+	if (back.rc)
+		pr_warn("node %d: [mem %#018llx, size %#llx] can't be taken back: %pe\n",
+			range->nid, range->start, range->there,
+			ERR_PTR(back.rc));
+}
+
 /*
  * In pieces, so that whoever else wants the hotplug lock has it in between. For
  * sysfs that is who tries at the right moment, each 5 ms: give it one. The pieces end
@@ -325,30 +414,23 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
 				      mhp_t mhp_flags)
 {
 	u64 end = range->start + range->size;
-	u64 piece = max_t(u64, memory_block_size_bytes(), SZ_2G);
 	u64 next, addr;
-	int rc = 0;
+	int rc;
 
 	for (addr = range->start; addr < end; addr = next) {
-		next = min(end, ALIGN(addr + 1, piece));
+		next = end_of_piece(range, addr);
 		rc = device_coherent_hotadd(range->nid, addr, next - addr,
 					    mhp_flags);
-		if (rc)
-			break;
+		if (rc) {
+			take_back(range);
+			return rc;
+		}
 		range->there = next - range->start;
 		if (next < end)
 			msleep(10);
 	}
-	if (!rc || !range->there)
-		return rc;
 
-	if (offline_and_remove_memory(range->start, range->there))
-		pr_warn("node %d: [mem %#018llx, size %#llx] is in use and stays\n",
-			range->nid, range->start, range->there);
-	else
-		range->there = 0;
-
-	return rc;
+	return 0;
 }
 
 /**
@@ -364,8 +446,9 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
  *
  * The range is online when this returns, whatever the policy for hotplugged
  * memory in general. It must not be known to the kernel as memory before. When a
- * part can't be added, and what was added before is in use already, that stays, and
- * device_coherent_remove() takes it back.
+ * part can't be added, what was added before is taken back. If that can't be, since
+ * somebody has pages of it that can't be moved, it stays, which the log says, and
+ * device_coherent_remove() of the whole range takes it back.
  *
  * Context: Process context. Sleeps, takes the hotplug locks. At boot, not before
  * the initcalls of subsystems: see boot.c.
@@ -467,7 +550,8 @@ device_coherent_find(int nid, u64 start, u64 size)
  * @start: as for device_coherent_add()
  * @size: as for device_coherent_add()
  *
- * Movable pages in the range are moved to system memory first. Memory that a
+ * Movable pages in the range are moved to system memory first, which takes its
+ * time, with the hotplug lock held: others that add or remove memory wait. Memory that a
  * driver holds, and pages pinned for long, keep the range from being removed.
  * With its last memory, whoever added it, the node ceases to be a device node.
  *
