@@ -35,7 +35,7 @@
 #define BLOCK		"/sys/devices/system/memory/memory3/state"
 #define CGROUP		"/sys/fs/cgroup"
 
-static int add(int nid)
+static int bring(int nid)
 {
 	return testmod("add %d %#lx %#lx", nid, START, BYTES);
 }
@@ -55,18 +55,18 @@ static int online(int nid)
 	return write_text(BLOCK, "online");
 }
 
-/* Return: 0 if a mapping of this task gets pages of the node */
+/* Return: 0 if a mapping of this task gets pages of the node, or -errno */
 static int place(int nid)
 {
 	char *p = map_anon(SIZE);
 	int rc = 0;
 
 	if (!p)
-		return ENOMEM;
+		return -ENOMEM;
 	if (mbind_nodes(p, SIZE, MPOL_BIND, NODE(nid), 0))
-		rc = errno;
+		rc = -errno;
 	else if (fill_pages(p, SIZE, 1), on_node(p, SIZE, nid) != SIZE / PAGE)
-		rc = EXDEV;
+		rc = -EXDEV;
 	munmap(p, SIZE);
 
 	return rc;
@@ -83,7 +83,7 @@ static void serve(const struct other *other)
 	unsigned char nid, rc;
 
 	while (read(other->ask[0], &nid, 1) == 1) {
-		rc = place(nid);
+		rc = -place(nid);
 		if (write(other->answer[1], &rc, 1) != 1)
 			break;
 	}
@@ -116,9 +116,9 @@ static int ask(const struct other *other, int nid)
 
 	if (write(other->ask[1], &byte, 1) != 1 ||
 	    read(other->answer[0], &byte, 1) != 1)
-		return EPIPE;
+		return -EPIPE;
 
-	return byte;
+	return -byte;
 }
 
 static void end_other(struct other *other)
@@ -177,7 +177,7 @@ FIXTURE_SETUP(arrive)
 	if (getuid() || testmod_load() || n < 2)
 		SKIP(return, "needs root, the test module and a spare id");
 	self->nid = ids[n - 1];
-	if (add(self->nid))
+	if (bring(self->nid))
 		SKIP(return, "needs memory at 384 MB for the last node");
 	ASSERT_EQ(0, variant->block ? offline(self->nid) : take(self->nid));
 	self->levels = variant->deep;
@@ -201,7 +201,7 @@ FIXTURE_TEARDOWN(arrive)
 
 TEST_F(arrive, a_policy_works_at_once)
 {
-	int (*come)(int nid) = variant->block ? online : add;
+	int (*come)(int nid) = variant->block ? online : bring;
 	int (*go)(int nid) = variant->block ? offline : take;
 	int i, nid = self->nid;
 
@@ -212,7 +212,7 @@ TEST_F(arrive, a_policy_works_at_once)
 			TH_LOG("round %d", i);
 		}
 		ASSERT_EQ(0, go(nid));
-		ASSERT_EQ(EINVAL, variant->other ? ask(&self->other, nid) :
+		ASSERT_EQ(-EINVAL, variant->other ? ask(&self->other, nid) :
 						   place(nid)) {
 			TH_LOG("round %d, when it had gone", i);
 		}

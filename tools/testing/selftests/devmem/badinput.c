@@ -144,9 +144,10 @@ TEST_F(nodes, mask_lengths)
 	EXPECT_EQ(0, raw_mbind(p, SIZE, MPOL_BIND, mask, 1025, 0));
 	fill_pages(p, SIZE, 1);
 	EXPECT_TRUE(placed(p, SIZE, self->n.d1, 1));
-	mask[1] = 1;
-	EXPECT_TRUE(refused(&self->n, MPOL_BIND, mask, 129, -EINVAL));
-	mask[1] = 0;
+	/* 128 is none that these kernels are built for */
+	mask[2] = 1;
+	EXPECT_TRUE(refused(&self->n, MPOL_BIND, mask, 193, -EINVAL));
+	mask[2] = 0;
 	mask[15] = 1UL << 63;
 	EXPECT_TRUE(refused(&self->n, MPOL_BIND, mask, 1025, -EINVAL));
 	mask[15] = 0;

@@ -93,7 +93,8 @@ comes() {
 	expect_testmod 0 add "$NID" $START $SIZE $ON_DEVICE
 	took=$(($(now_ms) - begin))
 	stop_waiting
-	echo "# $took ms for 64 GB; somebody else had the lock $ROUNDS times, waited for $WAITED ms at most"
+	echo "# $took ms for 64 GB; somebody else had the lock $ROUNDS times," \
+		"and waited for $WAITED ms at most"
 	((WAITED * 4 < took)) || fail "waited for $WAITED of $took ms"
 	((ROUNDS >= 8)) || fail "had the lock $ROUNDS times"
 	expect "zones of node $NID" "$(zone_names "$NID")" Coherent

@@ -201,7 +201,7 @@ export -f stress
 export WORK STRESS_SECONDS
 
 stress_memory() {
-	on_device 16384 bash -c 'stress vm mmap malloc memfd shm shm-sysv'
+	on_device 8192 bash -c 'stress vm mmap malloc memfd shm shm-sysv'
 	gone
 }
 
