@@ -52,6 +52,7 @@ BOOTS=(
 	"too_many;${WORDS}128M@256M;;"
 	"declared;node:1,node:3,node:3,spare:1:declared,gi;1:128/40;EMPTY"
 	"initiators;gi;;INIT"
+	"restricted;restricted,node:1;1:128/40;"
 	"numa_off;node:1,128M@256M,sp,spare:1,gi;;numa=off"
 	"node_with_cpu;node:1,node:2;2:128/40;CPU"
 )
@@ -63,6 +64,7 @@ SAID=(
 	"two_nodes;node_1;node 1: 128 MB at"
 	"two_nodes;partial_block;'node:2': [0-9]+ KB outside whole memory blocks of 128 MB stay unused"
 	"carve_out;address;node 3: 128 MB at .mem 0x0*10000000-0x0*17ffffff"
+	"restricted;told;restricted: only those may ask whose cpuset was given"
 	"memmap_on_device_off;why;page structures go to system memory; boot with"
 	"specific_purpose_none;why;'sp' refused: the firmware marks no memory as specific-purpose"
 	"bad_words;node_0;'node:0' $NUMBER"

@@ -18,7 +18,6 @@
  * "plan".
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,38 +26,6 @@
 #include "lib/cpusets.h"
 #include "lib/devmem_util.h"
 #include "../kselftest_harness.h"
-
-/* The range of a node, from its memory blocks */
-static bool node_range(int nid, unsigned long *start, unsigned long *size)
-{
-	unsigned long block = 0, first = -1UL, n = 0;
-	char path[64], text[32] = "";
-	struct dirent *de;
-	FILE *f;
-	DIR *dir;
-
-	f = fopen("/sys/devices/system/memory/block_size_bytes", "r");
-	if (f && fgets(text, sizeof(text), f))
-		block = strtoul(text, NULL, 16);
-	if (f)
-		fclose(f);
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", nid);
-	dir = opendir(path);
-	while (dir && (de = readdir(dir))) {
-		unsigned long i;
-
-		if (sscanf(de->d_name, "memory%lu", &i) != 1)
-			continue;
-		first = i < first ? i : first;
-		n++;
-	}
-	if (dir)
-		closedir(dir);
-	*start = first * block;
-	*size = n * block;
-
-	return n;
-}
 
 static bool set_nodes(const int *id, int set, const char *state)
 {

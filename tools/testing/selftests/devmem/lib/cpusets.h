@@ -6,6 +6,7 @@
 #ifndef DEVMEM_CPUSETS_H
 #define DEVMEM_CPUSETS_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -260,6 +261,38 @@ static inline bool set_blocks(int nid, const char *state)
 	}
 
 	return false;
+}
+
+/* The range of a node, from its memory blocks */
+static inline bool node_range(int nid, unsigned long *start, unsigned long *size)
+{
+	unsigned long block = 0, first = -1UL, n = 0;
+	char path[64], text[32] = "";
+	struct dirent *de;
+	FILE *f;
+	DIR *dir;
+
+	f = fopen("/sys/devices/system/memory/block_size_bytes", "r");
+	if (f && fgets(text, sizeof(text), f))
+		block = strtoul(text, NULL, 16);
+	if (f)
+		fclose(f);
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", nid);
+	dir = opendir(path);
+	while (dir && (de = readdir(dir))) {
+		unsigned long i;
+
+		if (sscanf(de->d_name, "memory%lu", &i) != 1)
+			continue;
+		first = i < first ? i : first;
+		n++;
+	}
+	if (dir)
+		closedir(dir);
+	*start = first * block;
+	*size = n * block;
+
+	return n;
 }
 
 /* Where the pages of a policy are while some devices aren't there */
