@@ -23,6 +23,8 @@
 #include <linux/types.h>
 
 struct alloc_context;
+struct cpuset;
+struct file;
 struct numa_meminfo;
 struct resource;
 struct reclaim_stat;
@@ -520,6 +522,87 @@ static inline vm_fault_t device_coherent_fault(struct mm_struct *mm,
 	    (ret & VM_FAULT_OOM) && device_coherent_active())
 		return __device_coherent_fault(mm, address, flags, ret);
 	return ret;
+}
+
+/* -- Who may ask: for kernel/cgroup/cpuset.c -- */
+
+extern bool __device_coherent_restricted;
+
+void __device_coherent_hide(struct cpuset *cs, nodemask_t *mems);
+bool __device_coherent_mems_differ(struct cpuset *cs, struct cpuset *other);
+void __device_coherent_rebind_mm(struct mm_struct *mm, struct cpuset *cs);
+void __device_coherent_show_mems(struct seq_file *m, struct cpuset *cs);
+void __device_coherent_named(struct cpuset *cs, const struct file *file);
+void __device_coherent_kthread(struct task_struct *task);
+void __device_coherent_fork(struct task_struct *task);
+
+/* Is a device node there for those only whose cpuset was given it by name? */
+static inline bool device_coherent_restricted(void)
+{
+	return HAVE_DEVICE_COHERENT && IS_ENABLED(CONFIG_CPUSETS) &&
+	       READ_ONCE(__device_coherent_restricted);
+}
+
+/* Out of what a cpuset has: the devices that it wasn't given */
+static inline void device_coherent_hide(struct cpuset *cs, nodemask_t *mems)
+{
+	if (device_coherent_restricted())
+		__device_coherent_hide(cs, mems);
+}
+
+/* Are the cpusets given different devices, though their nodes are the same? */
+static inline bool device_coherent_mems_differ(struct cpuset *cs,
+					       struct cpuset *other)
+{
+	return device_coherent_restricted() &&
+	       __device_coherent_mems_differ(cs, other);
+}
+
+/* mpol_rebind_mm() to @mems, the effective ones of @cs */
+static inline void device_coherent_rebind_mm(struct mm_struct *mm,
+					     struct cpuset *cs,
+					     nodemask_t *mems)
+{
+	if (device_coherent_restricted())
+		__device_coherent_rebind_mm(mm, cs);
+	else
+		mpol_rebind_mm(mm, mems);
+}
+
+/* cpuset.mems.effective. Return: whether it is shown */
+static inline bool device_coherent_show_mems(struct seq_file *m,
+					     struct cpuset *cs)
+{
+	if (!device_coherent_restricted())
+		return false;
+
+	__device_coherent_show_mems(m, cs);
+	return true;
+}
+
+/* cpuset.mems was written through @file, unless that failed. */
+static inline void device_coherent_named(struct cpuset *cs,
+					 const struct file *file, int err)
+{
+	if (HAVE_DEVICE_COHERENT && !err)
+		__device_coherent_named(cs, file);
+}
+
+/* A task was told its nodes: threads of the kernel work for others, in the root. */
+static inline void device_coherent_kthread(struct task_struct *task)
+{
+	if (device_coherent_restricted() && (task->flags & PF_KTHREAD))
+		__device_coherent_kthread(task);
+}
+
+/*
+ * What a new task has of its parent may be from before a switch of the mode, an
+ * attachment or the arrival of a device.
+ */
+static inline void device_coherent_fork(struct task_struct *task)
+{
+	if (device_coherent_active())
+		__device_coherent_fork(task);
 }
 
 /* -- Registration at boot; what an architecture provides: asm/device_coherent.h -- */

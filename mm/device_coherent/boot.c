@@ -65,6 +65,7 @@ static bool want_initiators __initdata;
 static int created_distance __initdata = REMOTE_DISTANCE;
 static unsigned int boot_flags __initdata;
 static bool want_specific_purpose __initdata;
+static bool want_restricted __initdata;
 
 #define refuse(text, fmt, ...) \
 	pr_err("'%s' refused: " fmt "\n", text, ##__VA_ARGS__)
@@ -111,7 +112,7 @@ static int __init parse_range(char *word, struct request *req)
 	return 0;
 bad:
 	refuse(req->text,
-	       "expected node:N, SIZE@START[:N], sp, gi, distance:N, memmap:device or spare:N[:declared]");
+	       "expected node:N, SIZE@START[:N], sp, gi, distance:N, memmap:device, spare:N[:declared] or restricted");
 	return -EINVAL;
 }
 
@@ -147,6 +148,13 @@ static void __init parse_word(char *word)
 	}
 	if (!strcmp(word, "gi")) {
 		want_initiators = true;
+		return;
+	}
+	if (!strcmp(word, "restricted")) {
+		if (IS_ENABLED(CONFIG_CPUSETS))
+			want_restricted = true;
+		else
+			refuse(word, "needs CONFIG_CPUSETS");
 		return;
 	}
 	if (!strcmp(word, "memmap:device")) {
@@ -759,6 +767,9 @@ static int __init device_coherent_init(void)
 	nodemask_t node;
 	int i, nid;
 
+	/* Before anybody can see a device */
+	if (want_restricted)
+		device_coherent_restrict(true);
 	/* One by one: it says of each that can't be. */
 	for_each_node_mask(nid, empty_nodes) {
 		node = nodemask_of_node(nid);

@@ -13,6 +13,7 @@
  *   zonelist.c     requests: lists, and what they may do
  *   placement.c    what counts as a request
  *   fault.c        the fault that finds a device full
+ *   access.c       who may ask
  *   boot.c         the boot parameter
  *   contig.c       contiguous ranges
  *   move.c         the pages of one process
@@ -76,6 +77,15 @@ int device_coherent_nearest_system_node(int nid);
 struct folio *device_coherent_alloc_allowed(gfp_t gfp, unsigned int order,
 					    struct mempolicy *pol, pgoff_t ilx,
 					    int nid, nodemask_t *devices);
+
+/* access.c */
+#ifdef CONFIG_CPUSETS
+void device_coherent_restrict(bool on);
+#else
+static inline void device_coherent_restrict(bool on)
+{
+}
+#endif
 
 /* counters.c */
 void device_coherent_refused(int nid, gfp_t gfp, unsigned int order);

@@ -386,7 +386,7 @@ static void take_back_fn(struct work_struct *work)
 		if (back->rc)
 			break;
 		range->there = addr - range->start;
-		msleep(10);
+		msleep(20);
 	}
 }
 
@@ -427,7 +427,7 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
 		}
 		range->there = next - range->start;
 		if (next < end)
-			msleep(10);
+			msleep(20);
 	}
 
 	return 0;
