@@ -287,14 +287,14 @@ only_root() {
 # Declarations come and go while modules do: each time, the node is the one or
 # the other with all of its memory.
 while_modules_come() {
-	local i writer zones
+	local writer zones
 
 	while :; do
 		declare_node "-$NID" >/dev/null
 		declare_node "+$NID" >/dev/null
 	done &
 	writer=$!
-	for i in {1..10}; do
+	for _ in {1..10}; do
 		plug 0 1
 		wait_for "pages" managed_is "$BLOCK_PAGES"
 		zones=$(zone_names "$NID")
