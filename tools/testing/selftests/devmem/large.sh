@@ -29,8 +29,8 @@ grep -q 'memmap=64G' /proc/cmdline || skip_all "needs memmap=64G\$4G"
 read -ra POSSIBLE <<<"$(expand_list "$(<"$NODE_DIR/possible")")"
 NID=${POSSIBLE[-1]}
 echo 1 >/proc/sys/kernel/soft_watchdog
-echo 2 >/proc/sys/kernel/watchdog_thresh
-echo 5 >/proc/sys/kernel/hung_task_timeout_secs
+echo 5 >/proc/sys/kernel/watchdog_thresh
+echo 15 >/proc/sys/kernel/hung_task_timeout_secs
 
 now_ms() {
 	local t=${EPOCHREALTIME/./}
