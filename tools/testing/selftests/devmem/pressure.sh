@@ -50,7 +50,7 @@ ROWS=(
 	"allocstall|-100%|allocations that had to reclaim"
 	"pgscan_direct|-150%|pages scanned by direct reclaim"
 	"direct_efficiency|-60|efficiency of direct reclaim, %"
-	"oom_kills|-0|OOM kills"
+	"oom_kills|-100%|OOM kills"
 	"victim|0|OOM victim"
 )
 
