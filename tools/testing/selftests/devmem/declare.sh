@@ -27,8 +27,6 @@ HOST=/dev/devmem-host
 MEMORY_DIR=/sys/devices/system/memory
 DECLARED=$NODE_DIR/device_coherent_declared
 POLICY=$MEMORY_DIR/auto_online_blocks
-SECONDS_FOR_HOST=60
-! debug_kernel || SECONDS_FOR_HOST=300
 START=${DEVMEM_SPARE:-0x18000000}
 SIZE=0x8000000
 
@@ -45,41 +43,13 @@ BLOCK_PAGES=$((0x$(<$MEMORY_DIR/block_size_bytes) / 4096))
 WORD=$(<"$POLICY")
 MEM_TOTAL=$(meminfo MemTotal)
 
-# WHAT COMMAND...: waits until it succeeds
-wait_for() {
-	local what=$1 end=$((SECONDS + SECONDS_FOR_HOST))
-
-	shift
-	until "$@"; do
-		((SECONDS < end)) || fail "$what: not within $SECONDS_FOR_HOST s"
-		sleep 0.1
-	done
-}
-
-# NID: its memory blocks
-blocks() {
-	local link
-
-	for link in "$NODE_DIR/node$1"/memory[0-9]*; do
-		[[ ! -e $link ]] || basename "$link"
-	done
-}
-
 has_blocks() {
 	[[ $(blocks "$NID" | wc -l) == "$1" ]]
 }
 
-# INDEX BLOCKS: a module, and how many blocks the node then has. The host refuses a
-# module that it has not seen go yet: then ask again.
+# INDEX BLOCKS: a module, and how many blocks the node then has
 plug() {
-	local tries
-
-	for tries in {1..600}; do
-		((tries % 50 != 1)) || echo "plug $1 $PXM" >$HOST
-		! has_blocks "$2" || return 0
-		sleep 0.1
-	done
-	fail "module $1: not within 60 s"
+	plug_until "$1" "$PXM" has_blocks "$2"
 }
 
 unplug() {

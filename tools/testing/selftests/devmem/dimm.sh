@@ -19,8 +19,6 @@ set -euo pipefail
 HOST=/dev/devmem-host
 MEMORY_DIR=/sys/devices/system/memory
 RING=/sys/module/device_coherent_ring/parameters
-SECONDS_FOR_HOST=60
-! debug_kernel || SECONDS_FOR_HOST=300
 
 need_root
 [[ -w $HOST ]] || skip_all "needs scripts/vm --hotplug-mem"
@@ -38,32 +36,13 @@ DEVICE_PAGES=$(node_managed "$NID")
 START=$((FIRST * BLOCK))
 SIZE=$((DEVICE_PAGES * 4096))
 
-# WHAT COMMAND...: waits until it succeeds
-wait_for() {
-	local what=$1 end=$((SECONDS + SECONDS_FOR_HOST))
-
-	shift
-	until "$@"; do
-		((SECONDS < end)) || fail "$what: not within $SECONDS_FOR_HOST s"
-		sleep 0.1
-	done
-}
-
 managed_is() {
 	[[ $(node_managed "$NID") == "$1" ]]
 }
 
 # INDEX PAGES: a module, and how much the node then has
-# The host refuses a module that it has not seen go yet: then ask again.
 plug() {
-	local tries
-
-	for tries in {1..600}; do
-		((tries % 50 != 1)) || echo "plug $1 $NID" >$HOST
-		managed_is "$2" && return
-		sleep 0.1
-	done
-	fail "module $1: not within 60 s"
+	plug_until "$1" "$NID" managed_is "$2"
 }
 
 unplug() {

@@ -32,15 +32,6 @@ after_test() {
 NID=${DEVICE_NODES[0]}
 BLOCK_PAGES=$((0x$(<$MEMORY_DIR/block_size_bytes) / 4096))
 
-# NID: its memory blocks
-blocks() {
-	local link
-
-	for link in "$NODE_DIR/node$1"/memory[0-9]*; do
-		[[ ! -e $link ]] || basename "$link"
-	done
-}
-
 state_of() {
 	cat "$MEMORY_DIR/$1/state"
 }

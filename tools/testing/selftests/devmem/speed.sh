@@ -48,15 +48,8 @@ expect_in_no_tier() {
 	done
 }
 
-comes() {
-	local tries
-
-	for tries in {1..600}; do
-		((tries % 50 != 1)) || echo "plug 0 $COMES" >$HOST
-		! in_list "$COMES" "$(nodes_with device_coherent)" || return 0
-		sleep 0.1
-	done
-	fail "no module within 60 s"
+is_there() {
+	in_list "$COMES" "$(nodes_with device_coherent)"
 }
 
 at_boot() {
@@ -76,7 +69,7 @@ control_system_node() {
 
 comes_later() {
 	[[ ! -e $NODE_DIR/node$COMES/access0 ]] || fail "there before the memory"
-	comes
+	plug_until 0 "$COMES" is_there
 	# The tables are read when a block is online.
 	expect_speed "$COMES" 50 409600
 	expect_in_no_tier "$COMES"

@@ -130,6 +130,42 @@ device_nodes() {
 	fi
 }
 
+# WHAT COMMAND...: waits until it succeeds, for what the host has to do
+wait_for() {
+	local what=$1 patience=60 end
+
+	shift
+	! debug_kernel || patience=300
+	end=$((SECONDS + patience))
+	until "$@"; do
+		((SECONDS < end)) || fail "$what: not within $patience s"
+		sleep 0.1
+	done
+}
+
+# INDEX NODE COMMAND...: a memory module (scripts/vm --hotplug-mem), until the
+# command succeeds. The host refuses one that it has not seen go yet: ask again.
+plug_until() {
+	local index=$1 node=$2 tries
+
+	shift 2
+	for tries in {1..600}; do
+		((tries % 50 != 1)) || echo "plug $index $node" >/dev/devmem-host
+		! "$@" || return 0
+		sleep 0.1
+	done
+	fail "module $index: not within 60 s"
+}
+
+# NID: its memory blocks
+blocks() {
+	local link
+
+	for link in "$NODE_DIR/node$1"/memory[0-9]*; do
+		[[ ! -e $link ]] || basename "$link"
+	done
+}
+
 in_list() {
 	[[ " $2 " == *" $1 "* ]]
 }
