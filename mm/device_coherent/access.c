@@ -21,12 +21,10 @@
 #include <linux/cpu.h>
 #include <linux/cpuset.h>
 #include <linux/device.h>
-#include <linux/device/bus.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 #include <linux/mempolicy.h>
-#include <linux/node.h>
 #include <linux/seq_file.h>
 #include <linux/user_namespace.h>
 
@@ -264,18 +262,8 @@ static ssize_t device_coherent_restricted_store(struct device *dev,
 }
 static DEVICE_ATTR_RW(device_coherent_restricted);
 
-/* In /sys/devices/system/node/ */
 static int __init access_init(void)
 {
-	struct device *root;
-	int err;
-
-	root = bus_get_dev_root(node_devices[first_online_node]->dev.bus);
-	if (!root)
-		return -ENODEV;
-	err = device_create_file(root, &dev_attr_device_coherent_restricted);
-	put_device(root);
-
-	return err;
+	return device_coherent_create_file(&dev_attr_device_coherent_restricted);
 }
 subsys_initcall(access_init);

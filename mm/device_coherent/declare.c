@@ -11,13 +11,11 @@
  */
 #define pr_fmt(fmt) "device_coherent: " fmt
 
-#include <linux/bug.h>
 #include <linux/device.h>
 #include <linux/init.h>
 #include <linux/memory.h>
 #include <linux/minmax.h>
 #include <linux/node.h>
-#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/topology.h>
 
@@ -116,36 +114,6 @@ static int check_new(int nid)
 	return check_node(nid);
 }
 
-/**
- * device_coherent_declare - declare nodes that have no memory yet
- * @nodes: the nodes. Those that are device nodes already can be declared, too:
- *	   they are for their next memory when this one has gone.
- *
- * Context: Process context, takes the device hotplug lock.
- * Return: 0, and all of them are declared; or none, and -EINVAL for an id that no
- * device can have, -EBUSY for a node with CPUs or memory of the system, -EEXIST for
- * one that is declared. The log says which.
- */
-int device_coherent_declare(const nodemask_t *nodes)
-{
-	int nid, rc = 0;
-
-	lock_device_hotplug();
-	for_each_node_mask(nid, *nodes) {
-		rc = check_new(nid);
-		if (rc)
-			break;
-	}
-	if (!rc)
-		nodes_or(declared_nodes, declared_nodes, *nodes);
-	unlock_device_hotplug();
-	if (!rc)
-		pr_info("node %*pbl: declared, memory that comes there is a device's\n",
-			nodemask_pr_args(nodes));
-
-	return rc;
-}
-
 static int check_declared(int nid)
 {
 	if (!node_isset(nid, declared_nodes)) {
@@ -160,17 +128,53 @@ static int check_declared(int nid)
 	return 0;
 }
 
+/* All of them or none. The caller holds the hotplug lock. */
+static int check_all(const nodemask_t *nodes, int (*check)(int nid))
+{
+	int nid, rc;
+
+	for_each_node_mask(nid, *nodes) {
+		rc = check(nid);
+		if (rc)
+			return rc;
+	}
+
+	return 0;
+}
+
+/**
+ * device_coherent_declare - declare nodes that have no memory yet
+ * @nodes: the nodes. Those that are device nodes already can be declared, too:
+ *	   they are for their next memory when this one has gone.
+ *
+ * Context: Process context, takes the device hotplug lock.
+ * Return: 0, and all of them are declared; or none, and -EINVAL for an id that no
+ * device can have, -EBUSY for a node with CPUs or memory of the system, -EEXIST for
+ * one that is declared. The log says which.
+ */
+int device_coherent_declare(const nodemask_t *nodes)
+{
+	int rc;
+
+	lock_device_hotplug();
+	rc = check_all(nodes, check_new);
+	if (!rc)
+		nodes_or(declared_nodes, declared_nodes, *nodes);
+	unlock_device_hotplug();
+	if (!rc)
+		pr_info("node %*pbl: declared, memory that comes there is a device's\n",
+			nodemask_pr_args(nodes));
+
+	return rc;
+}
+
 /* Take it back, of all of them or none. */
 static int undeclare(const nodemask_t *nodes)
 {
-	int nid, rc = 0;
+	int rc;
 
 	lock_device_hotplug();
-	for_each_node_mask(nid, *nodes) {
-		rc = check_declared(nid);
-		if (rc)
-			break;
-	}
+	rc = check_all(nodes, check_declared);
 	if (!rc)
 		nodes_andnot(declared_nodes, declared_nodes, *nodes);
 	unlock_device_hotplug();
@@ -209,19 +213,31 @@ static ssize_t device_coherent_declared_store(struct device *dev,
 }
 static DEVICE_ATTR_RW(device_coherent_declared);
 
-/* A file in /sys/devices/system/node/, which is that of node 0's kind of device */
-static int __init device_coherent_declare_init(void)
+/**
+ * device_coherent_create_file - a file in /sys/devices/system/node/
+ * @attr: the file
+ *
+ * Context: Boot, when there are nodes in sysfs: from the initcalls of subsystems on.
+ * Return: 0 or an error of device_create_file(), which the log has as well.
+ */
+int __init device_coherent_create_file(const struct device_attribute *attr)
 {
+	/* That folder is the root of node 0's kind of device. */
 	struct device *root =
 		bus_get_dev_root(node_devices[first_online_node]->dev.bus);
 	int rc = -ENODEV;
 
 	if (root)
-		rc = device_create_file(root, &dev_attr_device_coherent_declared);
+		rc = device_create_file(root, attr);
 	put_device(root);
 	if (rc)
-		pr_err("no file device_coherent_declared in sysfs: %d\n", rc);
+		pr_err("no file %s in sysfs: %d\n", attr->attr.name, rc);
 
 	return rc;
+}
+
+static int __init device_coherent_declare_init(void)
+{
+	return device_coherent_create_file(&dev_attr_device_coherent_declared);
 }
 late_initcall(device_coherent_declare_init);

@@ -47,6 +47,7 @@ bool device_coherent_declared(int nid);
 int device_coherent_begin_add(int nid);
 void device_coherent_end_add(void);
 bool device_coherent_node_has_blocks(int nid);
+int device_coherent_create_file(const struct device_attribute *attr);
 
 /* node.c: every node that is or was a device node */
 extern nodemask_t device_coherent_ids;

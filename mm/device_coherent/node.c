@@ -350,12 +350,10 @@ static int device_coherent_hotadd(int nid, u64 start, u64 size, mhp_t mhp_flags)
 	return rc;
 }
 
-/* Where the piece of a range ends that begins at @addr */
-static u64 end_of_piece(const struct device_coherent_range *range, u64 addr)
+/* Pieces of a range begin and end at multiples of it */
+static u64 piece_size(void)
 {
-	u64 piece = max_t(u64, memory_block_size_bytes(), SZ_2G);
-
-	return min(range->start + range->size, ALIGN(addr + 1, piece));
+	return max_t(u64, memory_block_size_bytes(), SZ_2G);
 }
 
 /*
@@ -372,17 +370,12 @@ static void take_back_fn(struct work_struct *work)
 {
 	struct take_back *back = container_of(work, struct take_back, work);
 	struct device_coherent_range *range = back->range;
-	u64 addr = range->start, next;
+	u64 addr, end;
 
 	while (range->there) {
-		/* The last piece */
-		for (addr = range->start;; addr = next) {
-			next = end_of_piece(range, addr);
-			if (next >= range->start + range->there)
-				break;
-		}
-		back->rc = offline_and_remove_memory(addr, range->start +
-						     range->there - addr);
+		end = range->start + range->there;
+		addr = max(range->start, ALIGN_DOWN(end - 1, piece_size()));
+		back->rc = offline_and_remove_memory(addr, end - addr);
 		if (back->rc)
 			break;
 		range->there = addr - range->start;
@@ -418,7 +411,7 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
 	int rc;
 
 	for (addr = range->start; addr < end; addr = next) {
-		next = end_of_piece(range, addr);
+		next = min(end, ALIGN(addr + 1, piece_size()));
 		rc = device_coherent_hotadd(range->nid, addr, next - addr,
 					    mhp_flags);
 		if (rc) {
