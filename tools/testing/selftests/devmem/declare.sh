@@ -41,6 +41,9 @@ PXM=${2:-$NID}
 SPARE=${POSSIBLE[-1]}
 BLOCK_PAGES=$((0x$(<$MEMORY_DIR/block_size_bytes) / 4096))
 WORD=$(<"$POLICY")
+CAN_KEXEC=0
+[[ ! -e ${DEVMEM_OBJ:-}/arch/x86/boot/bzImage || ! -e /sys/kernel/kexec_loaded ]] ||
+	CAN_KEXEC=1
 MEM_TOTAL=$(meminfo MemTotal)
 
 has_blocks() {
@@ -117,6 +120,22 @@ at_boot() {
 	expect_gone
 }
 
+# How many segments a kernel for kexec would have in the node's memory. The kernel
+# looks from the top of memory down, where the modules are.
+kexec_segments() {
+	local a n=0
+
+	dmesg -C
+	"$DEVMEM_DIR/kexec_probe" "$DEVMEM_OBJ/arch/x86/boot/bzImage" ||
+		fail "kexec_file_load failed"
+	dmesg | grep -q 'segment\[' || fail "no kexec segments in the log"
+	while read -r a; do
+		! blocks "$NID" | grep -qx "memory$((0x$a / (BLOCK_PAGES * 4096)))" ||
+			n=$((n + 1))
+	done < <(dmesg | sed -nE 's/.*segment\[[0-9]+\]: .* mem=0x([0-9a-f]+) .*/\1/p')
+	echo "$n"
+}
+
 # NAME OF POLICY: whatever it says, and with what word they come online by hand
 comes_as() {
 	local block
@@ -150,10 +169,20 @@ control_not_declared() {
 	! is_device_node "$NID" || fail "node $NID is in has_device_coherent"
 	expect "zones of node $NID" "$(zone_names "$NID")" Normal
 	expect "+$NID, with memory" "$(declare_node "+$NID")" EBUSY
+	((!CAN_KEXEC)) || (($(kexec_segments))) || fail "kexec keeps out of memory of the system"
 	unplug 0 0
 	expect "+$NID" "$(declare_node "+$NID")" 0
 	plug 0 1
 	expect_device_node 1
+}
+
+# By what its resource is: nobody marks it for whoever plugs a module.
+no_place_for_kexec() {
+	((CAN_KEXEC)) || skip "needs CONFIG_KEXEC_FILE and the kernel's image"
+	plug 0 1
+	expect_device_node 1
+	expect "segments on node $NID" "$(kexec_segments)" 0
+	unplug 0 0
 }
 
 first_and_last_block() {
@@ -324,6 +353,6 @@ dax_comes_and_goes() {
 
 run_tests at_boot module_online module_online_kernel module_online_movable \
 	by_hand_online by_hand_online_kernel by_hand_online_movable \
-	control_not_declared first_and_last_block two_owners driver_alone \
+	control_not_declared no_place_for_kexec first_and_last_block two_owners driver_alone \
 	bad_input system_node_is_refused only_root while_modules_come \
 	dax_comes_and_goes

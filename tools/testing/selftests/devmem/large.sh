@@ -6,7 +6,7 @@
 # lockup detector on), and no task waits for long (hung task detector).
 #
 # Wants
-#   device_coherent=spare:1 memmap=64G$4G memory_hotplug.memmap_on_memory=1
+#   device_coherent=spare:2 memmap=64G$4G memory_hotplug.memmap_on_memory=1
 # and memory there, which only has to hold the page structures (1 GB of it).
 #
 # Proof that it can fail: control_in_one_piece adds 16 GB as memory of the system, all
@@ -28,6 +28,8 @@ grep -q 'memmap=64G' /proc/cmdline || skip_all "needs memmap=64G\$4G"
 	skip_all "needs CONFIG_SOFTLOCKUP_DETECTOR"
 read -ra POSSIBLE <<<"$(expand_list "$(<"$NODE_DIR/possible")")"
 NID=${POSSIBLE[-1]}
+OTHER=${POSSIBLE[-2]}
+BLOCK=0x8000000
 echo 1 >/proc/sys/kernel/soft_watchdog
 echo 5 >/proc/sys/kernel/watchdog_thresh
 echo 15 >/proc/sys/kernel/hung_task_timeout_secs
@@ -85,6 +87,25 @@ control_in_one_piece() {
 	((WAITED * 4 > took)) || fail "waited for $WAITED of $took ms"
 }
 
+# A block in the third piece is another device's: what was added goes again, in
+# pieces, and nobody can tell that it was there (invariant 8).
+third_piece_fails() {
+	local before
+
+	expect_testmod 0 add "$OTHER" $((START + (5 << 30))) $BLOCK
+	before=$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)
+	for _ in {1..4}; do
+		expect_testmod EEXIST add "$NID" $START $((6 << 30)) $ON_DEVICE
+		[[ ! -e $NODE_DIR/node$NID ]] || fail "node $NID is there"
+		expect "resources and nodes" \
+			"$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)" "$before"
+	done
+	expect_testmod 0 remove "$OTHER" $((START + (5 << 30))) $BLOCK
+	# The pieces below are free for another device.
+	expect_testmod 0 add "$OTHER" $START $((4 << 30)) $ON_DEVICE
+	expect_testmod 0 remove "$OTHER" $START $((4 << 30))
+}
+
 comes() {
 	local begin took
 
@@ -119,4 +140,4 @@ goes() {
 	[[ ! -e $NODE_DIR/node$NID ]] || fail "node $NID is still there"
 }
 
-run_tests control_in_one_piece comes most_of_a_block goes
+run_tests control_in_one_piece third_piece_fails comes most_of_a_block goes
