@@ -122,22 +122,20 @@ void __device_coherent_kthread(struct task_struct *task)
  * __device_coherent_fork - a new task sits on its cgroup's list
  * @task: the task, which doesn't run yet, in the cpuset of its parent
  *
- * Who changes the nodes of all tasks goes along that list, and takes the lock of
- * each: he is still to come, or what he made of the cpuset is seen here. On the
- * same list the parent stands before the task, and has been changed before it.
- * What it has is what it should have, then.
+ * Who changes the nodes of all tasks has changed the cpuset before, and goes along
+ * that list then: he is still to come, or what he made of the cpuset is seen here.
+ * What the parent has doesn't say: he steps on before he changes a task, so that he
+ * may be past the end of the list, and the last one on it not changed yet.
  *
  * Context: Process context.
  */
 void __device_coherent_fork(struct task_struct *task)
 {
-	const bool same_list = rcu_access_pointer(task->cgroups) ==
-			       rcu_access_pointer(current->cgroups);
-	/* A program that the kernel starts is no part of it. */
-	const bool program = current->flags & ~task->flags & PF_KTHREAD;
+	/* Those of the kernel's threads, which the walk leaves them */
+	const bool kthread = current->flags & task->flags & PF_KTHREAD;
 
 	task_lock(task);
-	if (same_list && !program)
+	if (kthread)
 		task->mems_allowed = current->mems_allowed;
 	else
 		task->mems_allowed = cpuset_mems_allowed(task);

@@ -11,6 +11,7 @@
  */
 #define pr_fmt(fmt) "device_coherent: " fmt
 
+#include <linux/capability.h>
 #include <linux/device.h>
 #include <linux/init.h>
 #include <linux/memory.h>
@@ -142,6 +143,20 @@ static int check_all(const nodemask_t *nodes, int (*check)(int nid))
 	return 0;
 }
 
+static int declare(const nodemask_t *nodes)
+{
+	int rc;
+
+	rc = check_all(nodes, check_new);
+	if (rc)
+		return rc;
+	nodes_or(declared_nodes, declared_nodes, *nodes);
+	pr_info("node %*pbl: declared, memory that comes there is a device's\n",
+		nodemask_pr_args(nodes));
+
+	return 0;
+}
+
 /**
  * device_coherent_declare - declare nodes that have no memory yet
  * @nodes: the nodes. Those that are device nodes already can be declared, too:
@@ -157,32 +172,24 @@ int device_coherent_declare(const nodemask_t *nodes)
 	int rc;
 
 	lock_device_hotplug();
-	rc = check_all(nodes, check_new);
-	if (!rc)
-		nodes_or(declared_nodes, declared_nodes, *nodes);
+	rc = declare(nodes);
 	unlock_device_hotplug();
-	if (!rc)
-		pr_info("node %*pbl: declared, memory that comes there is a device's\n",
-			nodemask_pr_args(nodes));
 
 	return rc;
 }
 
-/* Take it back, of all of them or none. */
+/* Take it back, of all of them or none. The caller holds the hotplug lock. */
 static int undeclare(const nodemask_t *nodes)
 {
 	int rc;
 
-	lock_device_hotplug();
 	rc = check_all(nodes, check_declared);
-	if (!rc)
-		nodes_andnot(declared_nodes, declared_nodes, *nodes);
-	unlock_device_hotplug();
-	if (!rc)
-		pr_info("node %*pbl: not declared any more\n",
-			nodemask_pr_args(nodes));
+	if (rc)
+		return rc;
+	nodes_andnot(declared_nodes, declared_nodes, *nodes);
+	pr_info("node %*pbl: not declared any more\n", nodemask_pr_args(nodes));
 
-	return rc;
+	return 0;
 }
 
 static ssize_t device_coherent_declared_show(struct device *dev,
@@ -197,17 +204,25 @@ static ssize_t device_coherent_declared_store(struct device *dev,
 					      struct device_attribute *attr,
 					      const char *buf, size_t count)
 {
+	size_t line = strcspn(buf, "\n");
 	nodemask_t nodes;
 	int rc;
 
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
 	if ((*buf != '+' && *buf != '-') || nodelist_parse(buf + 1, nodes) ||
-	    nodes_empty(nodes)) {
+	    nodes_empty(nodes) || buf[line + !!buf[line]]) {
 		pr_err("'%.*s' is neither '+' nor '-' and a list of nodes\n",
-		       (int)min_t(size_t, strcspn(buf, "\n"), 64), buf);
+		       (int)min_t(size_t, line, 64), buf);
 		return -EINVAL;
 	}
 
-	rc = *buf == '+' ? device_coherent_declare(&nodes) : undeclare(&nodes);
+	/* Others may have the lock for as long as somebody holds a page. */
+	rc = lock_device_hotplug_sysfs();
+	if (rc)
+		return rc;
+	rc = *buf == '+' ? declare(&nodes) : undeclare(&nodes);
+	unlock_device_hotplug();
 
 	return rc ? rc : count;
 }

@@ -424,6 +424,10 @@ bool __device_coherent_can_collapse(const u32 *node_load, int node, gfp_t *gfp)
 		if (nid != node && node_load[nid] &&
 		    (device || node_is_device_coherent(nid)))
 			return false;
+	/* khugepaged asks for others, of whom it knows nothing but their pages. */
+	if (device && device_coherent_restricted() &&
+	    (current->flags & PF_KTHREAD) && node_load[node] < HPAGE_PMD_NR)
+		return false;
 	if (device)
 		*gfp |= __GFP_DEVICE_COHERENT;
 

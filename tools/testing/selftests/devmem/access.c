@@ -260,6 +260,45 @@ TEST_F(mode, pages_stay)
 	LEAVE(dir);
 }
 
+/* How many pages there are, after khugepaged has been round */
+static int resident(char *p, size_t size)
+{
+	unsigned char there[4 * HUGE / PAGE];
+	size_t i, nr = 0;
+
+	write_text(KHUGEPAGED "scan_sleep_millisecs", "10");
+	write_text(KHUGEPAGED "pages_to_scan", "16384");
+	wait_number(KHUGEPAGED "full_scans",
+		    read_number(KHUGEPAGED "full_scans") + 3, 60);
+	khugepaged_sleeps();
+	if (size > sizeof(there) * PAGE || mincore(p, size, there))
+		return -1;
+	for (i = 0; i < size / PAGE; i++)
+		nr += there[i] & 1;
+
+	return nr;
+}
+
+/* khugepaged may go there, but doesn't bring what its owner can't have. */
+TEST_F(v2, khugepaged_adds_nothing)
+{
+	const size_t size = 4 * HUGE;
+	char *p = map_huge(size);
+	size_t i;
+
+	ASSERT_EQ(0, madvise(p, size, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, mask(self->id, D1), 0));
+	for (i = 0; i < size; i += HUGE)
+		p[i] = 1;
+	EXPECT_EQ(0, restrict_to(1));
+	ASSERT_EQ(0, madvise(p, size, MADV_HUGEPAGE));
+	EXPECT_EQ(4, resident(p, size));
+	EXPECT_EQ(0, restrict_to(0));
+	/* There was nothing else in its way. */
+	EXPECT_EQ((int)(size / PAGE), resident(p, size));
+	munmap(p, size);
+}
+
 /* With the only user of cpusets gone, requests are bound to the nodes still. */
 TEST_F(mode, without_cpusets)
 {

@@ -5,11 +5,14 @@
  * name devices, while cpusets and nodes come and go. At rest, everybody has what
  * the rule says, and in the mode nobody else got a page of a device meanwhile.
  *
- * Seen to fail: "forks" without device_coherent_fork().
+ * Seen to fail: "forks" without device_coherent_fork(), "forks_last" when that
+ * takes the parent's nodes.
  *
  * Wants two system nodes and three device nodes; see "plan".
  */
 #define _GNU_SOURCE
+#include <time.h>
+
 #include "lib/access.h"
 
 #define ROUNDS	10
@@ -175,6 +178,69 @@ TEST_F_TIMEOUT(race, forks, PATIENCE)
 	snprintf(text, sizeof(text), "%ld", old);
 	EXPECT_EQ(0, write_text(pid_max, text));
 	munmap(p, 4 * MIB);
+}
+
+/* A chain that looks at itself, and what is so: odd while that changes. */
+struct rest {
+	const int *id;
+	int changes;
+	int expected;
+	int links;
+	int stale;
+};
+
+static void fork_and_look(void *arg)
+{
+	struct rest *r = arg;
+	const int before = __atomic_load_n(&r->changes, __ATOMIC_SEQ_CST);
+	const int mems = task_mems(r->id, getpid());
+
+	if (!(before & 1) && mems != r->expected &&
+	    before == __atomic_load_n(&r->changes, __ATOMIC_SEQ_CST))
+		__atomic_fetch_add(&r->stale, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&r->links, 1, __ATOMIC_SEQ_CST);
+	if (fork())
+		_exit(0);
+}
+
+/*
+ * Who forks is the last one of its cpuset, so that who tells them all may be past
+ * the end of the list already. It takes some hundred times to meet that.
+ */
+TEST_F_TIMEOUT(race, forks_last, PATIENCE)
+{
+	struct rest *r = (void *)map_pages(PAGE, MAP_SHARED | MAP_ANONYMOUS, -1);
+	char dir[CHAINS][96], name[16];
+	const time_t end = time(NULL) + 60;
+	pid_t chain[CHAINS];
+	int i, n, links;
+
+	r->id = self->id;
+	r->expected = ALL;
+	for (n = 0; n < CHAINS; n++) {
+		snprintf(name, sizeof(name), "chain%d", n);
+		new_group(&self->place, NULL, name, dir[n]);
+		chain[n] = start_loop(fork_and_look, r);
+		/* Its next ones may be outside, and look there. */
+		EXPECT_EQ(0, join(dir[n], chain[n]));
+	}
+	for (i = 0; i < 1000 && !r->stale && time(NULL) < end; i++) {
+		__atomic_fetch_add(&r->changes, 1, __ATOMIC_SEQ_CST);
+		EXPECT_EQ(0, restrict_to(!(i & 1)));
+		r->expected = i & 1 ? ALL : SYSTEM;
+		links = __atomic_load_n(&r->links, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&r->changes, 1, __ATOMIC_SEQ_CST);
+		for (n = 0; n < 1000 && r->links < links + 3 * CHAINS; n++)
+			usleep(1000);
+	}
+	EXPECT_EQ(0, r->stale);
+	TH_LOG("%d switches, %d links", i, r->links);
+	EXPECT_LT(100, r->links);
+	for (n = 0; n < CHAINS; n++)
+		end_loop(chain[n]);
+	for (n = 0; n < CHAINS; n++)
+		EXPECT_TRUE(remove_group(dir[n]));
+	munmap(r, PAGE);
 }
 
 /* -- Cpusets and nodes that change ----------------------------------------------- */

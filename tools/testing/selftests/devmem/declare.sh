@@ -254,6 +254,11 @@ bad_input() {
 	refused "$NID" EINVAL "'$NID' is neither"
 	refused + EINVAL "'+' is neither"
 	refused "+x" EINVAL "'+x' is neither"
+	# In one write, unlike the shell's
+	! printf '+%s\n+%s\n' "$SPARE" "$SPARE" |
+		dd of="$DECLARED" bs=64 iflag=fullblock status=none 2>/dev/null ||
+		fail "two lines were taken"
+	! is_declared "$SPARE" || fail "two lines declared node $SPARE"
 	refused "+$NID" EEXIST "node $NID: is declared already"
 	refused "+$SPARE,$NID" EEXIST "node $NID: is declared already"
 	refused "-$SPARE" ENOENT "node $SPARE: isn't declared"
@@ -281,6 +286,10 @@ only_root() {
 	! setpriv --reuid 65534 --clear-groups --inh-caps=-all \
 		bash -c 'echo +1 >"$1"' - "$DECLARED" 2>/dev/null ||
 		fail "written by nobody"
+	# shellcheck disable=SC2016
+	! setpriv --bounding-set=-all --inh-caps=-all \
+		bash -c 'echo "+$2" >"$1"' - "$DECLARED" "$SPARE" 2>/dev/null ||
+		fail "written without CAP_SYS_ADMIN"
 }
 
 # Declarations come and go while modules do: each time, the node is the one or

@@ -52,7 +52,7 @@ struct place {
 
 static inline int put(const char *dir, const char *file, const char *text)
 {
-	char path[160];
+	char path[256];
 
 	snprintf(path, sizeof(path), "%s/%s", dir, file);
 
