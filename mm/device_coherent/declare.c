@@ -129,7 +129,7 @@ static int check_declared(int nid)
 	return 0;
 }
 
-/* All of them or none. The caller holds the hotplug lock. */
+/* The caller holds the hotplug lock. */
 static int check_all(const nodemask_t *nodes, int (*check)(int nid))
 {
 	int nid, rc;
@@ -143,6 +143,7 @@ static int check_all(const nodemask_t *nodes, int (*check)(int nid))
 	return 0;
 }
 
+/* All of them or none. The caller holds the hotplug lock. */
 static int declare(const nodemask_t *nodes)
 {
 	int rc;
@@ -211,7 +212,7 @@ static ssize_t device_coherent_declared_store(struct device *dev,
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if ((*buf != '+' && *buf != '-') || nodelist_parse(buf + 1, nodes) ||
-	    nodes_empty(nodes) || buf[line + !!buf[line]]) {
+	    nodes_empty(nodes) || strlen(buf) > line + 1) {
 		pr_err("'%.*s' is neither '+' nor '-' and a list of nodes\n",
 		       (int)min_t(size_t, line, 64), buf);
 		return -EINVAL;

@@ -266,12 +266,14 @@ static int resident(char *p, size_t size)
 	unsigned char there[4 * HUGE / PAGE];
 	size_t i, nr = 0;
 
-	write_text(KHUGEPAGED "scan_sleep_millisecs", "10");
-	write_text(KHUGEPAGED "pages_to_scan", "16384");
-	wait_number(KHUGEPAGED "full_scans",
-		    read_number(KHUGEPAGED "full_scans") + 3, 60);
+	bool round;
+
+	khugepaged(true);
+	round = wait_number(KHUGEPAGED "full_scans",
+			    read_number(KHUGEPAGED "full_scans") + 3, 60);
+	khugepaged(false);
 	khugepaged_sleeps();
-	if (size > sizeof(there) * PAGE || mincore(p, size, there))
+	if (!round || size > sizeof(there) * PAGE || mincore(p, size, there))
 		return -1;
 	for (i = 0; i < size / PAGE; i++)
 		nr += there[i] & 1;

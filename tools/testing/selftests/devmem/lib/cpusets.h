@@ -52,7 +52,7 @@ struct place {
 
 static inline int put(const char *dir, const char *file, const char *text)
 {
-	char path[256];
+	char path[160];
 
 	snprintf(path, sizeof(path), "%s/%s", dir, file);
 

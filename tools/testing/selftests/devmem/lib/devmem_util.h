@@ -187,6 +187,14 @@ char *map_huge_file(size_t size, int fd);
  */
 void khugepaged_sleeps(void);
 
+/* Else it sleeps: see khugepaged_sleeps(). */
+static inline void khugepaged(bool fast)
+{
+	write_text(KHUGEPAGED "scan_sleep_millisecs", fast ? "10" : "100000000");
+	write_text(KHUGEPAGED "alloc_sleep_millisecs", fast ? "10" : "60000");
+	write_text(KHUGEPAGED "pages_to_scan", fast ? "16384" : "4096");
+}
+
 /* As much of the stack (of the thread) or of the heap, untouched */
 char *take_stack(size_t size);
 char *take_heap(size_t size);

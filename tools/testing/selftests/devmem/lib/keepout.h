@@ -168,14 +168,6 @@ static inline long unasked(void)
 	return found;
 }
 
-/* Else it sleeps: see khugepaged_sleeps(). */
-static inline void khugepaged(bool fast)
-{
-	write_text(KHUGEPAGED "scan_sleep_millisecs", fast ? "10" : "100000000");
-	write_text(KHUGEPAGED "alloc_sleep_millisecs", fast ? "10" : "60000");
-	write_text(KHUGEPAGED "pages_to_scan", fast ? "16384" : "4096");
-}
-
 FIXTURE(out)
 {
 	int dev[MAX_NODES];
