@@ -25,6 +25,7 @@
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 #include <linux/mempolicy.h>
+#include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/user_namespace.h>
 
@@ -190,7 +191,9 @@ void __device_coherent_named(struct cpuset *cs, const struct file *file)
 {
 	nodemask_t named = NODE_MASK_NONE;
 
-	if (file_ns_capable(file, &init_user_ns, CAP_SYS_ADMIN))
+	/* As file_ns_capable(); that he can't is nothing to report. */
+	if (!security_capable(file->f_cred, &init_user_ns, CAP_SYS_ADMIN,
+			      CAP_OPT_NOAUDIT))
 		named = cs->mems_allowed;
 	if (nodes_equal(cs->named_mems, named))
 		return;
@@ -211,9 +214,15 @@ void __device_coherent_named(struct cpuset *cs, const struct file *file)
  * as they are when there is any other cpuset. Pages stay where they are.
  *
  * Context: Process context, sleeps.
+ * Return: 0, or -EOPNOTSUPP with "cgroup_disable=cpuset": nobody could be let in.
  */
-void device_coherent_restrict(bool on)
+int device_coherent_restrict(bool on)
 {
+	if (on && !cgroup_subsys_enabled(cpuset_cgrp_subsys)) {
+		pr_err("restricted: there are no cpusets with cgroup_disable=cpuset, so nobody could be let in\n");
+		return -EOPNOTSUPP;
+	}
+
 	cpus_read_lock();
 	cpuset_lock();
 	if (on == device_coherent_restricted())
@@ -234,6 +243,8 @@ void device_coherent_restrict(bool on)
 out:
 	cpuset_unlock();
 	cpus_read_unlock();
+
+	return 0;
 }
 
 static ssize_t device_coherent_restricted_show(struct device *dev,
@@ -248,15 +259,16 @@ static ssize_t device_coherent_restricted_store(struct device *dev,
 						const char *buf, size_t count)
 {
 	u8 on;
+	int rc;
 
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (kstrtou8(buf, 10, &on) || on > 1)
 		return -EINVAL;
 
-	device_coherent_restrict(on);
+	rc = device_coherent_restrict(on);
 
-	return count;
+	return rc ? rc : count;
 }
 static DEVICE_ATTR_RW(device_coherent_restricted);
 

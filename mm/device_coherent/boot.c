@@ -767,6 +767,10 @@ static int __init device_coherent_init(void)
 	nodemask_t node;
 	int i, nid;
 
+	for_each_node(nid)
+		if (arch_device_coherent_node_has_cpu(nid))
+			node_set(nid, device_coherent_cpu_nodes);
+
 	/* Before anybody can see a device */
 	if (want_restricted)
 		device_coherent_restrict(true);

@@ -25,6 +25,9 @@
 /* By the boot parameter or by root */
 static nodemask_t declared_nodes;
 
+/* Those to which the firmware gives CPUs, even if none is there yet */
+nodemask_t device_coherent_cpu_nodes __ro_after_init;
+
 /* Where device_coherent_add() is adding memory */
 static int adding_nid = NUMA_NO_NODE;
 
@@ -54,6 +57,11 @@ static int check_node(int nid)
 
 	if (node_is_device_coherent(nid))
 		return 0;
+
+	if (node_isset(nid, device_coherent_cpu_nodes)) {
+		pr_err("node %d: the firmware gives CPUs to it\n", nid);
+		return -EBUSY;
+	}
 
 	for_each_possible_cpu(cpu) {
 		if (cpu_to_node(cpu) == nid) {

@@ -42,6 +42,7 @@ static inline gfp_t device_gfp(gfp_t gfp)
 }
 
 /* declare.c */
+extern nodemask_t device_coherent_cpu_nodes;
 int device_coherent_declare(const nodemask_t *nodes);
 bool device_coherent_declared(int nid);
 int device_coherent_begin_add(int nid);
@@ -81,10 +82,11 @@ struct folio *device_coherent_alloc_allowed(gfp_t gfp, unsigned int order,
 
 /* access.c */
 #ifdef CONFIG_CPUSETS
-void device_coherent_restrict(bool on);
+int device_coherent_restrict(bool on);
 #else
-static inline void device_coherent_restrict(bool on)
+static inline int device_coherent_restrict(bool on)
 {
+	return -EOPNOTSUPP;
 }
 #endif
 

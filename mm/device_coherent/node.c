@@ -330,10 +330,32 @@ static mhp_t device_coherent_mhp_flags(int nid, unsigned int flags)
 	return MHP_MERGE_RESOURCE;
 }
 
+/*
+ * Asked for the whole range, and again for each piece. When __add_pages() runs out
+ * of memory on the way, it leaves the sections that it had, as on any hotplugged
+ * memory: the range can't be added again before the next boot.
+ */
+static int device_coherent_check_memmap(int nid, u64 size, mhp_t mhp_flags)
+{
+	const u64 need = PHYS_PFN(size) * sizeof(struct page);
+	const u64 available = (u64)si_mem_available() << PAGE_SHIFT;
+
+	if (mhp_flags & MHP_MEMMAP_ON_MEMORY || need <= available)
+		return 0;
+
+	pr_err("node %d: %llu MB of page structures don't fit into the %llu MB of system memory that are available\n",
+	       nid, need >> 20, available >> 20);
+
+	return -ENOMEM;
+}
+
 static int device_coherent_hotadd(int nid, u64 start, u64 size, mhp_t mhp_flags)
 {
 	int rc;
 
+	rc = device_coherent_check_memmap(nid, size, mhp_flags);
+	if (rc)
+		return rc;
 	rc = add_memory_driver_managed(nid, start, size,
 				       DEVICE_COHERENT_RES_NAME, mhp_flags);
 	if (rc)
@@ -447,12 +469,14 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
  * the initcalls of subsystems: see boot.c.
  * Return: 0; -EINVAL for flags, a node or a range that can't be; -ERANGE for
  * one that the machine can't map; -EBUSY for a node that has CPUs or other
- * memory; -EEXIST for a range that is something already; -ENOMEM; -EINTR if
+ * memory; -EEXIST for a range that is something already; -ENOMEM, also if the page
+ * structures don't fit into system memory; -EINTR if
  * the task was killed while others added or removed memory of devices.
  */
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 {
 	struct device_coherent_range *range;
+	mhp_t mhp_flags;
 	int rc;
 
 	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
@@ -471,12 +495,15 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	rc = device_coherent_check_range(start, size);
 	if (rc)
 		goto out;
+	mhp_flags = device_coherent_mhp_flags(nid, flags);
+	rc = device_coherent_check_memmap(nid, size, mhp_flags);
+	if (rc)
+		goto out;
 	rc = device_coherent_begin_add(nid);
 	if (rc)
 		goto out;
 
-	rc = device_coherent_hotadd_all(range,
-					device_coherent_mhp_flags(nid, flags));
+	rc = device_coherent_hotadd_all(range, mhp_flags);
 	device_coherent_end_add();
 	if (rc)
 		pr_err("node %d: adding [mem %#018llx-%#018llx] failed: %pe\n",

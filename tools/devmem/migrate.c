@@ -599,7 +599,7 @@ static int explain(const struct job *job, int err)
 			    (int)job->pid, strerror(-err),
 			    job->no_huge ? "huge" : "shared");
 	if (err == -EACCES)
-		return fail("process %d: its cpuset lacks node %d; see %s",
+		return fail("process %d: its cpuset or yours lacks node %d; see %s",
 			    (int)job->pid, r->node,
 			    "Mems_allowed_list in /proc/PID/status");
 	if (err == -ENODEV)

@@ -83,6 +83,17 @@ static struct mm_struct *get_process(int pidfd, bool move, nodemask_t *allowed)
 	return mm;
 }
 
+/*
+ * A process may have its memory there, and who asks may take it from there: it is
+ * he who allocates.
+ */
+static bool may_use(int nid, const nodemask_t *allowed)
+{
+	const nodemask_t own = cpuset_mems_allowed(current);
+
+	return node_isset(nid, *allowed) && node_isset(nid, own);
+}
+
 /* Both of pages, and within what a process can have */
 static int check_range(u64 addr, u64 size)
 {
@@ -192,7 +203,7 @@ int devmem_migrate(struct devmem_migrate *m)
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
 
-	if (m->node != DEVMEM_NODE_SYSTEM && !node_isset(m->node, allowed))
+	if (m->node != DEVMEM_NODE_SYSTEM && !may_use(m->node, &allowed))
 		err = -EACCES;
 	else
 		err = move_range(m, mm, &allowed);

@@ -7,6 +7,7 @@
 #
 #   access.sh	the mode switched at run time
 #   access.sh boot	the same, booted with device_coherent=...,restricted
+#   access.sh none	booted with that and cgroup_disable=cpuset
 #
 # Proof that it can fail: each program runs without the mode, too, and the JVM
 # has pages on devices then.
@@ -24,10 +25,12 @@ need_device_nodes 1
 [[ -e $SWITCH ]] || skip_all "needs the restricted mode"
 # Tests of cgroup v1 that ran before may not have let go of it yet.
 for _ in {1..300}; do
+	[[ ${1:-} != none ]] || break
 	! echo +cpuset 2>/dev/null >$CG/cgroup.subtree_control || break
 	sleep 0.1
 done
-[[ -e $CG/cpuset.mems.effective ]] || skip_all "needs cpusets of cgroup v2"
+[[ ${1:-} == none || -e $CG/cpuset.mems.effective ]] ||
+	skip_all "needs cpusets of cgroup v2"
 D=${DEVICE_NODES[0]}
 EVERY=$(nodes_with memory)
 SYSTEM=$(for nid in $EVERY; do
@@ -115,6 +118,16 @@ driver() {
 	echo 1 >"$SWITCH"
 	"$devmem" migrate --pid $! --to system
 	kill $!
+	# Who asks allocates, so the other's cpuset isn't enough.
+	let_in true
+	bash -c "echo \$\$ >$CG/named/cgroup.procs; exec sleep 100" &
+	sleep 1
+	refused "$devmem" migrate --pid $! --to "$D"
+	grep -q "cpuset or yours lacks node $D" "$WORK/out" ||
+		fail "no word of the cpuset"
+	let_in "$devmem" migrate --pid $! --to "$D"
+	kill $!
+	wait $! || :
 }
 
 # GC COMMAND...: pages of device nodes that a JVM has which fills its heap
@@ -169,8 +182,23 @@ jvm_parallel() {
 	jvm Parallel
 }
 
+# cgroup_disable=cpuset: nobody could be let in, so it isn't switched on.
+no_cpusets() {
+	grep -qw cgroup_disable=cpuset /proc/cmdline ||
+		skip "needs cgroup_disable=cpuset"
+	expect "at boot" "$(<"$SWITCH")" 0
+	refused bash -c "echo 1 >$SWITCH"
+	grep -qi "not supported" "$WORK/out" || fail "$(<"$WORK/out")"
+	dmesg | grep "restricted: there are no cpusets with" >/dev/null ||
+		fail "nothing in the log"
+	echo 0 >"$SWITCH"
+	numactl --membind "$D" true
+}
+
 if [[ ${1:-} == boot ]]; then
 	run_tests boot_word all_nodes_of_libnuma
+elif [[ ${1:-} == none ]]; then
+	run_tests no_cpusets
 else
 	run_tests not_restricted all_nodes_of_libnuma numactl_membind driver \
 		jvm_g1 jvm_parallel

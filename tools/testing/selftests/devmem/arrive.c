@@ -5,6 +5,8 @@
  * a cpuset three levels deep; and is refused when it has gone. A hundred times each,
  * as a driver's range and as a memory block that goes offline and comes back.
  *
+ * And who waits for somebody who takes it offline can be killed.
+ *
  * Seen to fail: with cpuset_track_online_nodes() called a moment later, as kernels
  * before 6.11 do.
  *
@@ -13,11 +15,14 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +39,7 @@
 #define BYTES		0x8000000UL
 #define BLOCK		"/sys/devices/system/memory/memory3/state"
 #define CGROUP		"/sys/fs/cgroup"
+#define DECLARED	"/sys/devices/system/node/device_coherent_declared"
 
 static int bring(int nid)
 {
@@ -217,6 +223,64 @@ TEST_F(arrive, a_policy_works_at_once)
 			TH_LOG("round %d, when it had gone", i);
 		}
 	}
+}
+
+/* Return: whether the task ends within so many ms */
+static bool ends(pid_t pid, int ms)
+{
+	int status;
+
+	for (; ms > 0 && waitpid(pid, &status, WNOHANG) != pid; ms -= 10)
+		usleep(10000);
+
+	return ms > 0;
+}
+
+static pid_t write_by_other(const char *path, const char *text)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(write_text(path, text) ? 1 : 0);
+
+	return pid;
+}
+
+/*
+ * Who takes a block offline of which somebody holds a page tries for ever, with the
+ * hotplug lock held. Who wants that lock for a declaration can give up.
+ */
+TEST(declaring_can_be_killed)
+{
+	int ids[MAX_NODES], n = read_node_list("possible", ids), fd[2];
+	struct iovec iov = { map_anon(PAGE), PAGE };
+	pid_t offliner, writer;
+	char word[16];
+
+	if (getuid() || testmod_load() || n < 2 || bring(ids[n - 1]))
+		SKIP(return, "needs root, the test module, memory and an id");
+	ASSERT_EQ(0, mbind_nodes(iov.iov_base, PAGE, MPOL_BIND,
+				 NODE(ids[n - 1]), 0));
+	*(char *)iov.iov_base = 1;
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ((ssize_t)PAGE, vmsplice(fd[1], &iov, 1, 0));
+	offliner = write_by_other(BLOCK, "offline");
+	EXPECT_FALSE(ends(offliner, 300));
+
+	snprintf(word, sizeof(word), "+%d", ids[n - 1]);
+	writer = write_by_other(DECLARED, word);
+	EXPECT_FALSE(ends(writer, 300));
+	kill(writer, SIGKILL);
+	EXPECT_TRUE(ends(writer, 2000));
+
+	kill(offliner, SIGKILL);
+	EXPECT_TRUE(ends(offliner, 20000));
+	close(fd[0]);
+	close(fd[1]);
+	munmap(iov.iov_base, PAGE);
+	word[0] = '-';
+	EXPECT_NE(0, write_text(DECLARED, word));
+	EXPECT_EQ(0, take(ids[n - 1]));
 }
 
 TEST_HARNESS_MAIN

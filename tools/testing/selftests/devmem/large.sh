@@ -87,6 +87,23 @@ control_in_one_piece() {
 	((WAITED * 4 > took)) || fail "waited for $WAITED of $took ms"
 }
 
+# A gigabyte of page structures, and less of it: refused before anything is there.
+no_room_for_page_structures() {
+	local before
+
+	(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) < SIZE >> 16)) ||
+		skip "needs less than 1 GB of system memory"
+	before=$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)
+	expect_testmod ENOMEM add "$NID" $START $SIZE
+	expect "resources and nodes" \
+		"$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)" "$before"
+	dmesg | grep "1024 MB of page structures don't fit into" >/dev/null ||
+		fail "not a word on why"
+	# All of it is still to be had.
+	expect_testmod 0 add "$NID" $START $((4 << 30))
+	expect_testmod 0 remove "$NID" $START $((4 << 30))
+}
+
 # A block in the third piece is another device's: what was added goes again, in
 # pieces, and nobody can tell that it was there (invariant 8).
 third_piece_fails() {
@@ -140,4 +157,5 @@ goes() {
 	[[ ! -e $NODE_DIR/node$NID ]] || fail "node $NID is still there"
 }
 
-run_tests control_in_one_piece third_piece_fails comes most_of_a_block goes
+run_tests control_in_one_piece no_room_for_page_structures third_piece_fails \
+	comes most_of_a_block goes
