@@ -2,7 +2,7 @@
 # Entry points; 'make help' lists them. The work is done by scripts/.
 
 # Handed to the scripts when given on the command line or in the environment.
-export LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART FLAVOUR CONFIG FRESH
+export ARCH PAGES LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART FLAVOUR CONFIG FRESH
 
 # The scripts run make themselves, with as many jobs as there are CPUs.
 .NOTPARALLEL:
@@ -21,6 +21,8 @@ help:
 	@echo 'make debug          the patched kernel with KASAN, lockdep and friends'
 	@echo 'make off            the patched kernel with the option off'
 	@echo 'make selftests      the tests and the tour (build/selftests)'
+	@echo '                    These five, check and run for another machine: ARCH=arm64, PAGES=64k (or 16k)'
+	@echo '                    there; guests of another architecture run Debian from build/root-ARCH'
 	@echo
 	@echo 'make deb            Debian packages of kernel, headers and devmem(1), in build/deb; FLAVOUR=amd64'
 	@echo '                    (default) or cloud-amd64, CONFIG=running or CONFIG=/path: the configuration'
@@ -47,7 +49,7 @@ help:
 	@echo '                    STRICT=1: fail on a missed goal; TESTS="ROW ...")'
 	@echo 'make lint           shellcheck, kernel-doc, sparse, W=1'
 	@echo
-	@echo 'make clean          remove kernels and tests built so far, keep the sources'
+	@echo 'make clean          remove kernels and tests built so far, keep the sources and roots'
 	@echo 'make distclean      remove all of build/ (refuses to lose edits in build/linux)'
 	@echo
 	@echo 'LINUX=/path/to/tree takes a 6.12.y tree of your own as the base (never changed;'
@@ -106,9 +108,9 @@ TOUCHED_ONLY = $(filter-out 0,$(TOUCHED))
 check-off: deps
 	@scripts/build $(if $(TOUCHED_ONLY),--touched) stock off
 	@scripts/build patched
-	@scripts/lib/compare-objects build/stock/o-stock build/linux/o-off \
+	@scripts/lib/compare-objects $$(scripts/build outputs stock off) \
 		$(if $(TOUCHED_ONLY),$$(scripts/build folders))
-	@scripts/lib/compare-objects --inlined $(SLOW) build/stock/o-stock build/linux/o-patched $(FAST_PATHS)
+	@scripts/lib/compare-objects --inlined $(SLOW) $$(scripts/build outputs stock patched) $(FAST_PATHS)
 
 # Each compiles our own objects once, with an option off: not all of the kernel.
 check-options: deps
@@ -131,7 +133,7 @@ check-docs:
 
 clean:
 	rm -rf build/stock/o-* build/linux/o-* build/core build/series-tree build/series build/series-check
-	rm -rf build/selftests build/selftests-obj build/upstream build/vm build/logs build/bench
+	rm -rf build/selftests* build/upstream build/vm build/logs build/bench
 	rm -rf build/deb build/check-deb
 
 distclean:

@@ -27,23 +27,6 @@ LINUX = os.path.join(BUILD, "linux")
 # The series is made for this version of the kernel.
 BASE_VERSION = "6.12"
 
-# A kernel: its source, output folder and fragments of configs/; does it know
-# device_coherent=; lines that a full build prints, roughly; and how to build it.
-Kernel = collections.namedtuple("Kernel", "source output configs registers lines how")
-
-
-def kernel_of(source, name, configs, registers, lines, how):
-    return Kernel(source, os.path.join(source, "o-" + name), configs, registers, lines, how)
-
-
-KERNELS = {
-    "patched": kernel_of(LINUX, "patched", ("base", "coherent"), True, 2300, "make kernel"),
-    "stock": kernel_of(STOCK, "stock", ("base",), False, 2300, "make stock"),
-    "debug": kernel_of(LINUX, "debug", ("base", "coherent", "debug"), True, 2450, "make debug"),
-    "off": kernel_of(LINUX, "off", ("base",), False, 2300, "make off"),
-    "core": kernel_of(CORE, "core", ("base", "core"), True, 2300, "scripts/build core"),
-}
-
 
 class Refused(Exception):
     """Can't go on: the text names the thing, its value and the way out."""

@@ -19,6 +19,7 @@ import termios
 import time
 import tty
 
+import target
 from common import BUILD, REPO
 from qemu import qemu_command
 
@@ -53,6 +54,8 @@ def guest_config(opts, host_port):
     records += ["E%s=%s" % item for item in env.items()]
     records += ["V" + path for path in dict.fromkeys(visible)]
     records += ["C" + cwd, "B" + BUILD]
+    if target.current().foreign:
+        records.append("F")
     modules = os.path.join(opts.obj, "rootfs/lib/modules")
     if os.path.isdir(modules):
         records.append("M" + modules)
@@ -289,7 +292,7 @@ class Machine:
     def run(self):
         begin = time.monotonic()
         limit = self.opts.timeout
-        boot_limit = 0 if self.opts.gdb else 600 if self.opts.name == "debug" else 240
+        boot_limit = 0 if self.opts.gdb else 600 if self.opts.name == "debug" or target.current().foreign else 240
         raw = False
         while self.qemu.poll() is None:
             for key, events in self.sel.select(0.1):

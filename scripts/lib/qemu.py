@@ -12,7 +12,9 @@ import tempfile
 import time
 
 import srat
-from common import BUILD, KERNELS, REPO, Refused
+import target
+from common import BUILD, REPO, Refused
+from target import KERNELS
 
 
 # --- kernel and initramfs ---------------------------------------------------------
@@ -21,14 +23,14 @@ def find_kernel(opts):
     """Sets opts.image, opts.obj, opts.name and whether nodes are registered."""
     opts.registers = not opts.no_register
     opts.obj_given = bool(opts.obj or opts.kernel_image)
+    image = target.current().arch.image
     if opts.obj or opts.kernel_image:
         opts.name = opts.kernel or "custom"
         if opts.obj:
             opts.obj = os.path.abspath(opts.obj)
-        opts.image = os.path.abspath(opts.kernel_image or
-                                     os.path.join(opts.obj, "arch/x86/boot/bzImage"))
+        opts.image = os.path.abspath(opts.kernel_image or os.path.join(opts.obj, image))
         if not opts.obj:
-            opts.obj = re.sub(r"/arch/x86/boot/bzImage$", "", opts.image)
+            opts.obj = opts.image[:-len(image) - 1] if opts.image.endswith("/" + image) else opts.image
         config = os.path.join(opts.obj, ".config")
         # Registering asks for something that only a patched kernel knows.
         if os.path.exists(config):
@@ -43,10 +45,20 @@ def find_kernel(opts):
         kernel = KERNELS[opts.kernel]
         opts.obj = kernel.output
         opts.registers = opts.registers and kernel.registers
-        opts.image = os.path.join(opts.obj, "arch/x86/boot/bzImage")
+        opts.image = os.path.join(opts.obj, image)
     if not os.path.exists(opts.image):
         raise Refused("%s is not there%s" % (opts.image, "" if opts.obj_given else
                       ": build it with '%s'" % KERNELS[opts.kernel].how))
+
+
+def page_size_of(obj):
+    """That of a kernel that was built in this folder, in bytes."""
+    try:
+        with open(os.path.join(obj, ".config")) as f:
+            found = re.search(r"^CONFIG_PAGE_SIZE_(\d+)KB=y", f.read(), re.M)
+    except OSError:
+        found = None
+    return int(found[1]) << 10 if found else target.current().page_size()
 
 
 def build_initrd(nodes_table=b""):
@@ -56,17 +68,15 @@ def build_initrd(nodes_table=b""):
     with open(source, "rb") as f:
         digest = hashlib.sha256(f.read() + nodes_table).hexdigest()[:16]
     folder = os.path.join(BUILD, "vm")
-    initrd = os.path.join(folder, "initrd-%s.cpio" % digest)
+    initrd = os.path.join(folder, "initrd%s-%s.cpio" % (target.current().user_suffix, digest))
     if os.path.exists(initrd):
         return initrd
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="tmp-") as temp:
         binary = os.path.join(temp, "init")
-        compiler = ["gcc", "-O2", "-Wall", "-static", "-pthread", "-s", "-o", binary, source]
-        try:
-            done = subprocess.run(compiler, stderr=subprocess.PIPE, text=True)
-        except FileNotFoundError:
-            raise Refused("gcc is missing: run 'scripts/deps'")
+        target.require_compiler()
+        compiler = [target.current().cc, "-O2", "-Wall", "-static", "-pthread", "-s", "-o", binary, source]
+        done = subprocess.run(compiler, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise Refused("%s does not compile:\n%s" % (source, done.stderr))
         with open(binary, "rb") as f:
@@ -79,7 +89,7 @@ def build_initrd(nodes_table=b""):
             write_cpio(f, "init", 0o100755, content)
             write_cpio(f, "TRAILER!!!", 0, b"")
         os.rename(temp_initrd, initrd)
-    for old in glob.glob(os.path.join(folder, "initrd-*.cpio")):
+    for old in glob.glob(os.path.join(folder, "initrd*.cpio")):
         if old != initrd and time.time() - os.path.getmtime(old) > 86400:
             os.unlink(old)
     return initrd
@@ -97,6 +107,10 @@ def write_cpio(f, name, mode, content):
 
 def kvm_works():
     """/dev/kvm may exist where the processor can't: look at the processor."""
+    if target.current().foreign:
+        return False
+    if target.current().name != "x86_64":
+        return os.access("/dev/kvm", os.R_OK | os.W_OK)
     try:
         with open("/proc/cpuinfo") as f:
             if not re.search(r"^flags\s*:.*\b(vmx|svm)\b", f.read(), re.M):
@@ -145,8 +159,10 @@ def initiators_table(opts):
     if not opts.initiators:
         return b""
     nodes = [int(n) for n in opts.initiators.split(",")]
-    return srat.table(node_sizes(opts), low_memory(opts.mem + sum(opts.sys_nodes)), opts.cpus,
-                      nodes, module_room(opts))
+    if target.current().name == "arm64":
+        return srat.table(node_sizes(opts), srat.ARM64, opts.cpus, nodes, module_room(opts))
+    low = low_memory(opts.mem + sum(opts.sys_nodes))
+    return srat.table(node_sizes(opts), srat.x86(low), opts.cpus, nodes, module_room(opts))
 
 
 def node_arguments(opts):
@@ -158,7 +174,7 @@ def node_arguments(opts):
         memory += ",slots=%d,maxmem=%dM" % (len(opts.hotplug_mem), sum(sizes) + module_room(opts))
     args = ["-m", memory]
     for i, size in enumerate(opts.hotplug_mem):
-        args += ["-object", "memory-backend-ram,id=hot%d,size=%dM" % (i, size)]
+        args += ["-object", "memory-backend-ram,id=hot%d,size=%dM,reserve=off" % (i, size)]
     for node, size in enumerate(sizes):
         cpus = ",cpus=0-%d" % (opts.cpus - 1) if node == 0 else ",initiator=0" if opts.hmat else ""
         if not size:
@@ -197,9 +213,12 @@ def low_memory(system):
 
 
 def kernel_parameters(opts, device_nodes):
-    # no_timer_check: on a busy host the check finds the emulated timer too slow.
-    params = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable", "no_timer_check",
-              "rcupdate.rcu_cpu_stall_timeout=60"]
+    arch = target.current()
+    params = ["console=" + arch.arch.console, "panic=-1", "oops=panic"]
+    if arch.name == "x86_64":
+        # no_timer_check: on a busy host the check finds the emulated timer too slow.
+        params += ["tsc=reliable", "no_timer_check"]
+    params.append("rcupdate.rcu_cpu_stall_timeout=60")
     # A test that wants it switches it on: CPUs of a busy host stand still for long.
     params.append("nosoftlockup")
     if opts.name == "debug":
@@ -210,7 +229,7 @@ def kernel_parameters(opts, device_nodes):
         # An idle guest's clock jumps from timer to timer: what waits for the host to
         # read waits for minutes. A guest that hangs ends by the time-out.
         params.append("sysctl.kernel.hung_task_timeout_secs=0")
-    khz = None if opts.icount or kvm_works() else tsc_khz()
+    khz = None if opts.icount or arch.name != "x86_64" or kvm_works() else tsc_khz()
     if khz:
         params.append("tsc_early_khz=%d" % khz)
     if opts.registers and device_nodes:
@@ -218,23 +237,47 @@ def kernel_parameters(opts, device_nodes):
     return " ".join(params + opts.append)
 
 
-def qemu_command(opts, log, sockets, initrd):
-    nodes, device_nodes = node_arguments(opts)
-    cmd = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-           "-no-reboot", "-smp", str(opts.cpus)]
+def accelerator(opts):
+    """Who runs the guest's instructions, and the processor that it sees."""
+    x86 = target.current().name == "x86_64"
     # identify_cpu() rebuilds the capabilities that pgtable_l5_enabled() reads: an
     # interrupt just then makes KASAN look for a shadow of five levels that isn't there.
-    levels = ",la57=off" if opts.name == "debug" else ""
+    less = ",la57=off" if x86 and opts.name == "debug" else ""
+    if not opts.icount and kvm_works():
+        return ["-accel", "kvm", "-cpu", "host" + less]
+    if not x86:
+        # Pointers signed by the architecture's own algorithm cost more than all else.
+        less = ",pauth-impdef=on"
     if opts.icount:
-        cmd += ["-accel", "tcg,thread=single", "-cpu", "max" + levels,
+        return ["-accel", "tcg,thread=single", "-cpu", "max" + less,
                 "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]
-    elif kvm_works():
-        cmd += ["-accel", "kvm", "-cpu", "host" + levels]
-    else:
-        cmd += ["-accel", "tcg,thread=multi", "-cpu", "max" + levels]
-    # Boots faster than pc, whose ACPI tables a debug kernel interprets for minutes.
-    cmd += ["-machine", "q35,usb=off,vmport=off,sata=off,smbus=off,max-ram-below-4g=%dM%s" %
-            (low_memory(opts.mem + sum(opts.sys_nodes)), ",hmat=on" if opts.hmat else "")]
+    return ["-accel", "tcg,thread=multi", "-cpu", "max" + less]
+
+
+# Where Debian's qemu-efi-aarch64 has the firmware.
+FIRMWARE = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+
+
+def machine_arguments(opts):
+    hmat = ",hmat=on" if opts.hmat else ""
+    if target.current().name == "x86_64":
+        # Boots faster than pc, whose ACPI tables a debug kernel interprets for minutes.
+        return ["-machine", "q35,usb=off,vmport=off,sata=off,smbus=off,max-ram-below-4g=%dM%s" %
+                (low_memory(opts.mem + sum(opts.sys_nodes)), hmat)]
+    machine = "virt,gic-version=%s%s" % ("host" if kvm_works() and not opts.icount else "3", hmat)
+    if opts.dt:
+        return ["-machine", machine + ",acpi=off"]
+    if not os.path.exists(FIRMWARE):
+        raise Refused("%s is missing: run 'scripts/deps' with%s, or boot by device tree (--dt)" %
+                      (FIRMWARE, target.current().words()))
+    return ["-machine", machine, "-bios", FIRMWARE]
+
+
+def qemu_command(opts, log, sockets, initrd):
+    nodes, device_nodes = node_arguments(opts)
+    cmd = [target.current().arch.qemu, "-nodefaults", "-no-user-config", "-display", "none",
+           "-no-reboot", "-smp", str(opts.cpus)]
+    cmd += accelerator(opts) + machine_arguments(opts)
     cmd += nodes
     cmd += ["-kernel", opts.image, "-initrd", initrd,
             "-append", kernel_parameters(opts, device_nodes)]
@@ -248,16 +291,21 @@ def qemu_command(opts, log, sockets, initrd):
             continue
         cmd += ["-chardev", "socket,id=%s,fd=%d" % (name, sock.fileno()),
                 "-device", "virtserialport,chardev=%s,name=devmem.%s" % (name, name)]
-    cmd += ["-virtfs", "local,path=/,mount_tag=devmem.root,security_model=none,"
-                       "readonly=on,multidevs=remap",
-            "-virtfs", "local,path=%s,mount_tag=devmem.build,security_model=none,"
-                       "multidevs=remap" % BUILD.replace(",", ",,")]
+    cmd += shared(target.current().root, "root", readonly=True)
+    if target.current().foreign:
+        cmd += shared("/", "outside", readonly=True)
+    cmd += shared(BUILD, "build", readonly=False)
     if opts.gdb:
         opts.gdb_port = free_port()
         cmd += ["-gdb", "tcp:127.0.0.1:%d" % opts.gdb_port, "-S"]
     for extra in opts.qemu:
         cmd += extra.split()
     return cmd
+
+
+def shared(folder, name, readonly):
+    return ["-virtfs", "local,path=%s,mount_tag=devmem.%s,security_model=none,%smultidevs=remap" %
+            (folder.replace(",", ",,"), name, "readonly=on," if readonly else "")]
 
 
 def free_port():

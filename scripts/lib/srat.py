@@ -2,7 +2,12 @@
 """An ACPI table of nodes with generic initiators, which QEMU can describe only
 from version 9 on. The kernel takes it from the initramfs instead of QEMU's own
 (CONFIG_ACPI_TABLE_UPGRADE), since its revision is higher."""
+import collections
 import struct
+
+# How a machine lays out its memory, in MiB: where it begins, how much of it is below
+# the hole, where it goes on; the least address of memory modules. And of its CPUs.
+Layout = collections.namedtuple("Layout", "begin low above modules cpu_entry")
 
 ENABLED = 1
 HOTPLUGGABLE = 2
@@ -10,21 +15,34 @@ MIB = 1 << 20
 GIB4 = 4096
 
 
-def segments(sizes, low):
-    """(node, start, size) in MiB: one node after the other, without the hole at 4G."""
-    at = 0
+def segments(sizes, layout):
+    """(node, start, size) in MiB: one node after the other, without the hole."""
+    at = layout.begin
     for node, size in enumerate(sizes):
         while size:
-            if at == low:
-                at = GIB4
-            part = min(size, low - at) if at < low else size
+            if at == layout.low:
+                at = layout.above
+            part = min(size, layout.low - at) if at < layout.low else size
             yield node, at, part
             at += part
             size -= part
 
 
-def cpu_entry(apic_id, node):
+def apic_entry(apic_id, node):
     return struct.pack("<BBBBIBBBBI", 0, 16, node & 0xff, apic_id, ENABLED, 0, 0, 0, 0, 0)
+
+
+def gicc_entry(uid, node):
+    return struct.pack("<BBIIII", 3, 18, node, uid, ENABLED, 0)
+
+
+def x86(low):
+    """q35 with so much RAM below the hole at 4G."""
+    return Layout(0, low, GIB4, GIB4, apic_entry)
+
+
+# virt: RAM from 1G on in one piece
+ARM64 = Layout(1024, 1 << 40, 0, 0, gicc_entry)
 
 
 def memory_entry(node, start, size, flags):
@@ -36,15 +54,15 @@ def initiator_entry(node):
     return struct.pack("<BBBBIHH12xII", 5, 32, 0, 1, node, 0, 0xf8 + (node & 7), ENABLED, 0)
 
 
-def table(sizes, low, cpus, initiators, module_room):
-    """@sizes of the nodes in MiB, @low of it below 4G; room for modules on the last."""
-    body = b"".join(cpu_entry(cpu, 0) for cpu in range(cpus))
+def table(sizes, layout, cpus, initiators, module_room):
+    """@sizes of the nodes in MiB; room for modules on the last."""
+    body = b"".join(layout.cpu_entry(cpu, 0) for cpu in range(cpus))
     end = 0
-    for node, start, size in segments(sizes, low):
+    for node, start, size in segments(sizes, layout):
         body += memory_entry(node, start, size, ENABLED)
         end = start + size
     if module_room:
-        start = -(-max(end, GIB4) // 1024) * 1024
+        start = -(-max(end, layout.modules) // 1024) * 1024
         body += memory_entry(len(sizes) - 1, start, module_room, ENABLED | HOTPLUGGABLE)
     body += b"".join(initiator_entry(node) for node in initiators)
     body = struct.pack("<IQ", 1, 0) + body

@@ -14,6 +14,9 @@
  *
  * A fifth, devmem.host, is there with --hotplug-mem as /dev/devmem-host.
  *
+ * A guest of another architecture has a root of its own ("the host's root" below
+ * is that one), and sees the folders that it is told of from the real one.
+ *
  * The command gets pipes, not the ports themselves: a port can be opened only
  * once, so that "echo > /dev/stderr" would fail on one.
  */
@@ -44,6 +47,7 @@
 #include <unistd.h>
 
 #define HOST	"/host"		/* the host's root, as it is */
+#define OUTSIDE	"/outside"	/* the host's root where HOST is another */
 #define ROOT	"/newroot"	/* the guest's root: the same, covered in places */
 #define UPPER	"/upper"	/* tmpfs that holds what is written to overlays */
 
@@ -61,7 +65,7 @@ static char *args[65536], *envs[4096], *visible[64];
 static int nargs, nenvs, nvisible;
 static const char *cwd = "/", *modules, *share;
 static struct winsize window;
-static int want_terminal;
+static int want_terminal, foreign;
 
 static void __attribute__((noreturn)) power_off(void)
 {
@@ -220,6 +224,9 @@ static void read_config(void)
 		case 'B':
 			share = p + 1;
 			break;
+		case 'F':
+			foreign = 1;
+			break;
 		case 'T':
 			if (sscanf(p + 1, "%ux%u", &rows, &cols) == 2) {
 				window.ws_row = rows;
@@ -243,6 +250,8 @@ static int overlay(const char *dir)
 	make_dir(work);
 	snprintf(opts, sizeof(opts), "lowerdir=" HOST "%s,upperdir=%s,workdir=%s",
 		 dir, up, work);
+	if (!*dir)
+		return mount("overlay", ROOT, "overlay", 0, opts);
 	snprintf(where, sizeof(where), ROOT "%s", dir);
 	return mount("overlay", where, "overlay", 0, opts);
 }
@@ -286,6 +295,37 @@ static void uncover(const char *path)
 	try_mount(from, to, NULL, MS_BIND, NULL);
 }
 
+/*
+ * A guest of another architecture: a folder of the host's that its own root doesn't
+ * have, read-only. What it has is of its architecture, and stays.
+ */
+static void let_in(const char *path)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	struct stat st;
+
+	snprintf(from, sizeof(from), OUTSIDE "%s", path);
+	snprintf(to, sizeof(to), ROOT "%s", path);
+	if (!stat(to, &st) || stat(from, &st))
+		return;
+	make_dir(to);
+	try_mount(from, to, NULL, MS_BIND, NULL);
+}
+
+/* The root of another architecture with what it is to see, read-only in the end. */
+static void let_all_in(void)
+{
+	char where[PATH_MAX];
+	int i;
+
+	for (i = 0; i < nvisible; i++)
+		let_in(visible[i]);
+	snprintf(where, sizeof(where), ROOT "%s", share ? share : "");
+	make_dir(where);
+	make_dir(ROOT "/usr/lib/modules");
+	must_mount(NULL, ROOT, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
 static void mount_modules(void)
 {
 	char from[PATH_MAX];
@@ -297,7 +337,7 @@ static void mount_modules(void)
 			return;
 		make_dir(ROOT "/usr/lib/modules");
 	}
-	snprintf(from, sizeof(from), HOST "%s", modules);
+	snprintf(from, sizeof(from), "%s%s", foreign ? OUTSIDE : HOST, modules);
 	try_mount(from, ROOT "/lib/modules", NULL, MS_BIND, NULL);
 }
 
@@ -312,8 +352,15 @@ static void mount_root(void)
 	make_dir(ROOT);
 	make_dir(UPPER);
 	must_mount("devmem.root", HOST, "9p", MS_RDONLY, opts);
-	must_mount(HOST, ROOT, NULL, MS_BIND, NULL);
 	must_mount("tmpfs", UPPER, "tmpfs", 0, "mode=0755");
+	if (!foreign) {
+		must_mount(HOST, ROOT, NULL, MS_BIND, NULL);
+	} else {
+		make_dir(OUTSIDE);
+		must_mount("devmem.outside", OUTSIDE, "9p", MS_RDONLY, opts);
+		if (overlay(""))
+			die("overlay on the root");
+	}
 
 	if (overlay("/etc"))
 		dprintf(2, "vm-init: /etc stays read-only: %s\n", strerror(errno));
@@ -341,8 +388,10 @@ static void mount_root(void)
 	    symlink("/proc/self/fd/2", ROOT "/dev/stderr"))
 		dprintf(2, "vm-init: /dev/fd: %s\n", strerror(errno));
 
-	for (i = 0; i < nvisible; i++)
+	for (i = 0; i < nvisible && !foreign; i++)
 		uncover(visible[i]);
+	if (foreign)
+		let_all_in();
 	mount_modules();
 	if (share) {
 		/* Shared while both sides write: nothing cached but mappings. */
