@@ -155,11 +155,12 @@ def module_room(opts):
 
 
 def initiators_table(opts):
-    """The firmware's nodes, with those of generic initiators; empty without them."""
-    if not opts.initiators:
+    """The firmware's nodes, with those of generic initiators; empty if QEMU's will do."""
+    arm64 = target.current().name == "arm64"
+    if opts.dt or not (opts.initiators or arm64):
         return b""
-    nodes = [int(n) for n in opts.initiators.split(",")]
-    if target.current().name == "arm64":
+    nodes = [int(n) for n in opts.initiators.split(",") if n]
+    if arm64:
         return srat.table(node_sizes(opts), srat.ARM64, opts.cpus, nodes, module_room(opts))
     low = low_memory(opts.mem + sum(opts.sys_nodes))
     return srat.table(node_sizes(opts), srat.x86(low), opts.cpus, nodes, module_room(opts))

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An ACPI table of nodes with generic initiators, which QEMU can describe only
-from version 9 on. The kernel takes it from the initramfs instead of QEMU's own
+"""An ACPI table of nodes: with generic initiators, which QEMU can describe only
+from version 9 on, and for arm64 with firmware always. The kernel takes it from the initramfs instead of QEMU's own
 (CONFIG_ACPI_TABLE_UPGRADE), since its revision is higher."""
 import collections
 import struct
 
 # How a machine lays out its memory, in MiB: where it begins, how much of it is below
-# the hole, where it goes on; the least address of memory modules. And of its CPUs.
-Layout = collections.namedtuple("Layout", "begin low above modules cpu_entry")
+# the hole, where it goes on; the least address of memory modules. What describes a
+# CPU, and (start, size) of what is no RAM but has to be of node 0.
+Layout = collections.namedtuple("Layout", "begin low above modules cpu_entry others")
 
 ENABLED = 1
 HOTPLUGGABLE = 2
@@ -38,11 +39,12 @@ def gicc_entry(uid, node):
 
 def x86(low):
     """q35 with so much RAM below the hole at 4G."""
-    return Layout(0, low, GIB4, GIB4, apic_entry)
+    return Layout(0, low, GIB4, GIB4, apic_entry, ())
 
 
-# virt: RAM from 1G on in one piece
-ARM64 = Layout(1024, 1 << 40, 0, 0, gicc_entry)
+# virt: RAM from 1G on in one piece. The flash of the firmware's variables looks like
+# memory to the kernel, which gives all nodes up when a piece of memory is in none.
+ARM64 = Layout(1024, 1 << 40, 0, 0, gicc_entry, ((64, 64),))
 
 
 def memory_entry(node, start, size, flags):
@@ -57,6 +59,8 @@ def initiator_entry(node):
 def table(sizes, layout, cpus, initiators, module_room):
     """@sizes of the nodes in MiB; room for modules on the last."""
     body = b"".join(layout.cpu_entry(cpu, 0) for cpu in range(cpus))
+    for start, size in layout.others:
+        body += memory_entry(0, start, size, ENABLED)
     end = 0
     for node, start, size in segments(sizes, layout):
         body += memory_entry(node, start, size, ENABLED)
