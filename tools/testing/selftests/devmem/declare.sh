@@ -42,7 +42,7 @@ SPARE=${POSSIBLE[-1]}
 BLOCK_PAGES=$((0x$(<$MEMORY_DIR/block_size_bytes) / 4096))
 WORD=$(<"$POLICY")
 CAN_KEXEC=0
-[[ ! -e ${DEVMEM_OBJ:-}/arch/x86/boot/bzImage || ! -e /sys/kernel/kexec_loaded ]] ||
+[[ -z $(kernel_image) || ! -e /sys/kernel/kexec_loaded ]] ||
 	CAN_KEXEC=1
 MEM_TOTAL=$(meminfo MemTotal)
 
@@ -126,7 +126,7 @@ kexec_segments() {
 	local a n=0
 
 	dmesg -C
-	"$DEVMEM_DIR/kexec_probe" "$DEVMEM_OBJ/arch/x86/boot/bzImage" ||
+	"$DEVMEM_DIR/kexec_probe" "$(kernel_image)" ||
 		fail "kexec_file_load failed"
 	dmesg | grep 'segment\[' >/dev/null || fail "no kexec segments in the log"
 	while read -r a; do

@@ -34,7 +34,7 @@ CARVE_OUT=(--mem "$((SYSTEM_MB + 1152))M" --device-mem 0
 # shellcheck disable=SC2016 # expanded in the guest
 REPORT='
 "$1/lib/node_report.sh"
-if "$1/kexec_probe" "$DEVMEM_OBJ/arch/x86/boot/bzImage"; then
+if "$1/kexec_probe" "$(kernel_image)"; then
 	echo "kexec loaded"
 fi
 dmesg | sed -nE "s/.*segment\[[0-9]+\]: .* mem=0x([0-9a-f]+) memsz=0x([0-9a-f]+)/segment \1 \2/p"

@@ -99,6 +99,13 @@ load_module() {
 		insmod "$dir/$1.ko" 2>/dev/null
 }
 
+# The image of the kernel that runs, as kexec_file_load(2) wants it, if it's at hand
+kernel_image() {
+	local obj=${DEVMEM_OBJ:-/nonexistent}/arch
+
+	find "$obj/x86/boot/bzImage" "$obj/arm64/boot/Image" 2>/dev/null || :
+}
+
 need_testmod() {
 	load_module device_coherent_test ||
 		skip_all "needs the module device_coherent_test"
