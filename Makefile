@@ -3,6 +3,10 @@
 
 # Handed to the scripts when given on the command line or in the environment.
 export ARCH PAGES LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART FLAVOUR CONFIG FRESH
+# The kernel's own makefiles take an empty one for an answer.
+ifeq ($(ARCH),)
+unexport ARCH
+endif
 
 # The scripts run make themselves, with as many jobs as there are CPUs.
 .NOTPARALLEL:

@@ -149,6 +149,11 @@ def node_sizes(opts):
     return [opts.mem] + opts.sys_nodes + opts.device_mem + [0] * opts.empty_nodes
 
 
+def set_aside_at(opts):
+    """In MiB: where virt has memory modules begin, behind all RAM."""
+    return -(-(srat.ARM64.begin + sum(node_sizes(opts))) // 1024) * 1024
+
+
 def module_room(opts):
     """QEMU aligns every slot to 1G in the worst case."""
     return sum(opts.hotplug_mem) + 1024 * len(opts.hotplug_mem)
@@ -174,6 +179,10 @@ def node_arguments(opts):
     if opts.hotplug_mem:
         memory += ",slots=%d,maxmem=%dM" % (len(opts.hotplug_mem), sum(sizes) + module_room(opts))
     args = ["-m", memory]
+    if opts.set_aside:
+        args[1] += ",slots=1,maxmem=%dM" % (sum(sizes) + opts.set_aside + 1024)
+        args += ["-object", "memory-backend-ram,id=aside,size=%dM,reserve=off" % opts.set_aside,
+                 "-device", "pc-dimm,memdev=aside,addr=%d" % (set_aside_at(opts) << 20)]
     for i, size in enumerate(opts.hotplug_mem):
         args += ["-object", "memory-backend-ram,id=hot%d,size=%dM,reserve=off" % (i, size)]
     for node, size in enumerate(sizes):
@@ -230,6 +239,9 @@ def kernel_parameters(opts, device_nodes):
         # An idle guest's clock jumps from timer to timer: what waits for the host to
         # read waits for minutes. A guest that hangs ends by the time-out.
         params.append("sysctl.kernel.hung_task_timeout_secs=0")
+    if opts.set_aside:
+        # A memory module that the kernel doesn't look for. Here memmap= only tells where.
+        params += ["acpi_no_memhotplug", "memmap=%dM$%dM" % (opts.set_aside, set_aside_at(opts))]
     khz = None if opts.icount or arch.name != "x86_64" or kvm_works() else tsc_khz()
     if khz:
         params.append("tsc_early_khz=%d" % khz)
