@@ -607,9 +607,18 @@ static inline void device_coherent_fork(struct task_struct *task)
 
 /* -- Registration at boot; what an architecture provides: asm/device_coherent.h -- */
 
+void __device_coherent_early_direction(void);
 void __device_coherent_early_reserve(void);
 void __device_coherent_numa_init(struct numa_meminfo *mi);
 bool __device_coherent_wants_node(void);
+bool __device_coherent_wants_memory(void);
+bool __device_coherent_awaits_memory(int nid);
+
+static __always_inline void device_coherent_early_direction(void)
+{
+	if (HAVE_DEVICE_COHERENT)
+		__device_coherent_early_direction();
+}
 
 static __always_inline void device_coherent_early_reserve(void)
 {
@@ -626,6 +635,16 @@ static __always_inline void device_coherent_numa_init(struct numa_meminfo *mi)
 static __always_inline bool device_coherent_wants_node(void)
 {
 	return HAVE_DEVICE_COHERENT && __device_coherent_wants_node();
+}
+
+static __always_inline bool device_coherent_wants_memory(void)
+{
+	return HAVE_DEVICE_COHERENT && __device_coherent_wants_memory();
+}
+
+static __always_inline bool device_coherent_awaits_memory(int nid)
+{
+	return HAVE_DEVICE_COHERENT && __device_coherent_awaits_memory(nid);
 }
 
 #endif /* _LINUX_DEVICE_COHERENT_HOOKS_H */

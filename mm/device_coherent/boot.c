@@ -217,6 +217,44 @@ bool __init __device_coherent_wants_node(void)
 	return false;
 }
 
+/* Until the nodes are known, see above */
+void __init __device_coherent_early_direction(void)
+{
+	if (__device_coherent_wants_node())
+		memblock_set_bottom_up(true);
+}
+
+/* Is anything asked for that may be in the linear map by then? */
+bool __init __device_coherent_wants_memory(void)
+{
+	return nr_requests;
+}
+
+/* Has node @nid no memory until device_coherent_init(), or later? */
+bool __init __device_coherent_awaits_memory(int nid)
+{
+	return node_isset(nid, claimed_nodes) ||
+	       node_isset(nid, created_nodes) || node_isset(nid, empty_nodes);
+}
+
+/* Does the firmware keep a part of the range? It isn't the kernel's to add. */
+static bool __init firmware_in_range(const char *text, u64 start, u64 size)
+{
+	struct memblock_region *region;
+
+	for_each_mem_region(region) {
+		if (!memblock_is_nomap(region) ||
+		    !overlaps(start, size, region->base, region->size))
+			continue;
+		refuse(text, "the firmware keeps [mem %#018llx-%#018llx]",
+		       (u64)region->base,
+		       (u64)region->base + region->size - 1);
+		return true;
+	}
+
+	return false;
+}
+
 /* Is something in the range that can't be moved away? Say what. */
 static bool __init range_in_use(const char *text, u64 start, u64 size)
 {
@@ -270,7 +308,8 @@ static bool __init range_claimable(struct request *req, int index)
 		return false;
 	}
 
-	return !range_in_use(req->text, req->start, req->size);
+	return !firmware_in_range(req->text, req->start, req->size) &&
+	       !range_in_use(req->text, req->start, req->size);
 }
 
 /**
@@ -445,11 +484,14 @@ static void __init move_initrd(u64 start, u64 size)
 #endif
 }
 
-/* Of the RAM in one range of the firmware's; what isn't RAM doesn't matter. */
+/* One range of the firmware's: of what isn't RAM only that matters which looks so. */
 static bool __init blk_in_use(const char *text, const struct numa_memblk *blk)
 {
 	phys_addr_t start, end;
 	u64 i;
+
+	if (firmware_in_range(text, blk->start, blk->end - blk->start))
+		return true;
 
 	for_each_mem_range(i, &start, &end) {
 		u64 lo = max_t(u64, start, blk->start);
