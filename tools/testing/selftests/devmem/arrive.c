@@ -11,7 +11,7 @@
  * before 6.11 do.
  *
  * Wants an id without memory (device_coherent=...,spare:1), the last one, and memory
- * for it (memmap=128M$384M); see "plan".
+ * for it (memmap=128M$384M, on arm64 scripts/vm --set-aside); see "plan".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,9 +35,8 @@
 
 #define ROUNDS		100
 #define SIZE		(4 * PAGE)
-#define START		0x18000000UL
+#define START		spare_start()
 #define BYTES		0x8000000UL
-#define BLOCK		"/sys/devices/system/memory/memory3/state"
 #define CGROUP		"/sys/fs/cgroup"
 #define DECLARED	"/sys/devices/system/node/device_coherent_declared"
 
@@ -51,14 +50,25 @@ static int take(int nid)
 	return testmod("remove %d %#lx %#lx", nid, START, BYTES);
 }
 
+/* The memory is one block. */
+static const char *block(void)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%lu/state",
+		 START / BYTES);
+
+	return path;
+}
+
 static int offline(int nid)
 {
-	return write_text(BLOCK, "offline");
+	return write_text(block(), "offline");
 }
 
 static int online(int nid)
 {
-	return write_text(BLOCK, "online");
+	return write_text(block(), "online");
 }
 
 /* Return: 0 if a mapping of this task gets pages of the node, or -errno */
@@ -184,7 +194,7 @@ FIXTURE_SETUP(arrive)
 		SKIP(return, "needs root, the test module and a spare id");
 	self->nid = ids[n - 1];
 	if (bring(self->nid))
-		SKIP(return, "needs memory at 384 MB for the last node");
+		SKIP(return, "needs memory set aside for the last node");
 	ASSERT_EQ(0, variant->block ? offline(self->nid) : take(self->nid));
 	self->levels = variant->deep;
 	if (variant->deep)
@@ -264,7 +274,7 @@ TEST(declaring_can_be_killed)
 	*(char *)iov.iov_base = 1;
 	ASSERT_EQ(0, pipe(fd));
 	ASSERT_EQ((ssize_t)PAGE, vmsplice(fd[1], &iov, 1, 0));
-	offliner = write_by_other(BLOCK, "offline");
+	offliner = write_by_other(block(), "offline");
 	EXPECT_FALSE(ends(offliner, 300));
 
 	snprintf(word, sizeof(word), "+%d", ids[n - 1]);

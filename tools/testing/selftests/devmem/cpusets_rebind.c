@@ -38,7 +38,7 @@
 #define PAGES	((long)(SIZE / PAGE))
 
 /* Of the memory that spare nodes get */
-#define SPARE_START	0x20000000UL
+#define SPARE_START	spare_start()
 #define SPARE_SIZE	0x8000000UL
 
 FIXTURE(v1)

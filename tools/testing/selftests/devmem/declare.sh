@@ -39,7 +39,7 @@ read -ra POSSIBLE <<<"$(expand_list "$(<"$NODE_DIR/possible")")"
 NID=${1:-${POSSIBLE[-2]}}
 PXM=${2:-$NID}
 SPARE=${POSSIBLE[-1]}
-BLOCK_PAGES=$((0x$(<$MEMORY_DIR/block_size_bytes) / 4096))
+BLOCK_PAGES=$((0x$(<$MEMORY_DIR/block_size_bytes) / PAGE_SIZE))
 WORD=$(<"$POLICY")
 CAN_KEXEC=0
 [[ -z $(kernel_image) || ! -e /sys/kernel/kexec_loaded ]] ||
@@ -130,7 +130,7 @@ kexec_segments() {
 		fail "kexec_file_load failed"
 	dmesg | grep 'segment\[' >/dev/null || fail "no kexec segments in the log"
 	while read -r a; do
-		! blocks "$NID" | grep -qx "memory$((0x$a / (BLOCK_PAGES * 4096)))" ||
+		! blocks "$NID" | grep -qx "memory$((0x$a / (BLOCK_PAGES * PAGE_SIZE)))" ||
 			n=$((n + 1))
 	done < <(dmesg | sed -nE 's/.*segment\[[0-9]+\]: .* mem=0x([0-9a-f]+) .*/\1/p')
 	echo "$n"

@@ -61,7 +61,7 @@ task() {
 
 # NID: fills it with a buffer, by a process that stays; $HOLDER
 fill_node() {
-	"$TOOL" alloc --size "$(($(node_free "$1") * 4096))" --node "$1" --exact \
+	"$TOOL" alloc --size "$(($(node_free "$1") * PAGE_SIZE))" --node "$1" --exact \
 		--hold >"$OUT" 2>&1 &
 	HOLDER=$!
 	until grep -q held "$OUT"; do
@@ -109,8 +109,8 @@ list() {
 	! LC_ALL=C grep -q $'\x1b' "$OUT" || fail "colours in a pipe"
 	run_tool 0 list --json
 	expect nodes "$(json 'len(d["nodes"])')" 2
-	expect size "$(json 'd["nodes"][0]["size"]')" $((managed * 4096))
-	expect free "$(json 'd["nodes"][0]["free"]')" $((managed * 4096))
+	expect size "$(json 'd["nodes"][0]["size"]')" $((managed * PAGE_SIZE))
+	expect free "$(json 'd["nodes"][0]["free"]')" $((managed * PAGE_SIZE))
 }
 
 alloc() {

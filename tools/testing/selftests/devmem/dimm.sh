@@ -26,7 +26,7 @@ need_device_nodes 2
 need_testmod
 NID=${DEVICE_NODES[-1]}
 BLOCK=$((0x$(<$MEMORY_DIR/block_size_bytes)))
-BLOCK_PAGES=$((BLOCK / 4096))
+BLOCK_PAGES=$((BLOCK / PAGE_SIZE))
 # The range that was added at boot
 for link in "$NODE_DIR/node$NID"/memory[0-9]*; do
 	FIRST=$((0x$(<"$link/phys_index")))
@@ -34,7 +34,7 @@ for link in "$NODE_DIR/node$NID"/memory[0-9]*; do
 done
 DEVICE_PAGES=$(node_managed "$NID")
 START=$((FIRST * BLOCK))
-SIZE=$((DEVICE_PAGES * 4096))
+SIZE=$((DEVICE_PAGES * PAGE_SIZE))
 
 managed_is() {
 	[[ $(node_managed "$NID") == "$1" ]]

@@ -34,7 +34,7 @@
 #include "lib/driver_bad.h"
 #include "../kselftest_harness.h"
 
-#define SPARE_START	0x20000000UL
+#define SPARE_START	spare_start()
 #define SPARE_SIZE	(128 * MIB)
 
 FIXTURE(gone)

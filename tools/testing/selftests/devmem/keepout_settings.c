@@ -163,7 +163,8 @@ TEST_F(out, tracking)
 	int fd;
 
 	at = frames_of(p, 64 * PAGE);
-	if (!write_text("/proc/self/clear_refs", "4")) {
+	/* What is new is dirty, where there are such bits: not on arm64. */
+	if (is_soft_dirty(p) && !write_text("/proc/self/clear_refs", "4")) {
 		EXPECT_FALSE(is_soft_dirty(p));
 		fill_pages(p, PAGE, 1);
 		EXPECT_TRUE(is_soft_dirty(p));

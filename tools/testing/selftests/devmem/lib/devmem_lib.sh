@@ -9,6 +9,7 @@
 DEVMEM_DIR=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 NODE_DIR=/sys/devices/system/node
 TESTMOD=/sys/kernel/debug/device_coherent_test
+PAGE_SIZE=$(getconf PAGESIZE)
 export LC_ALL=C
 
 # KASAN and its like: slow, and an eighth of all memory is their own.
@@ -104,6 +105,13 @@ kernel_image() {
 	local obj=${DEVMEM_OBJ:-/nonexistent}/arch
 
 	find "$obj/x86/boot/bzImage" "$obj/arm64/boot/Image" 2>/dev/null || :
+}
+
+# Where memory is that the kernel has been kept from, as memmap=SIZE$START says. Only
+# x86 knows the parameter; elsewhere it is there to be read here.
+spare_start() {
+	sed -nE 's/.*memmap=[0-9]+[MG]\$([0-9]+[MG]).*/\1/p' /proc/cmdline |
+		numfmt --from=iec --format=%.0f | xargs -r printf '%#x\n'
 }
 
 need_testmod() {

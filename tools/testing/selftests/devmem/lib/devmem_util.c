@@ -396,6 +396,27 @@ int write_text(const char *path, const char *text)
 	return rc;
 }
 
+/* Only x86 knows the parameter; elsewhere it is there to be read here. */
+unsigned long spare_start(void)
+{
+	char line[2048], *p;
+	unsigned long start = 0;
+	FILE *f = fopen("/proc/cmdline", "r");
+
+	if (f && fgets(line, sizeof(line), f)) {
+		p = strstr(line, "memmap=");
+		p = p ? p + strcspn(p, " $") : "";
+		if (*p == '$')
+			start = strtoul(p + 1, &p, 0);
+		if (start)
+			start <<= *p == 'G' ? 30 : *p == 'M' ? 20 : 0;
+	}
+	if (f)
+		fclose(f);
+
+	return start;
+}
+
 int testmod_load(void)
 {
 	if (!access(TESTMOD, W_OK))

@@ -155,6 +155,9 @@ int write_text(const char *path, const char *text);
 
 /* Loads the test module if need be. Return: 0 or -errno */
 int testmod_load(void);
+
+/* Memory that the kernel has been kept from, by memmap=SIZE$START; 0 without */
+unsigned long spare_start(void);
 int __printf(1, 2) testmod(const char *fmt, ...);
 
 /* How soon the OOM killer takes this process: -1000 never, 1000 first */

@@ -16,7 +16,7 @@ device=$(device_nodes)
 for nid in $(expand_list "$(<"$NODE_DIR/online")"); do
 	names=$(zone_names "$nid" | tr ' ' +)
 	if in_list "$nid" "$device"; then
-		echo "device $nid $names $(($(node_managed "$nid") >> 8))" \
+		echo "device $nid $names $(($(node_managed "$nid") * PAGE_SIZE >> 20))" \
 			"$(node_used "$nid")"
 		echo "distance $nid $(cut -d ' ' -f 1 "$NODE_DIR/node$nid/distance")"
 	else
