@@ -2,7 +2,7 @@
 # Entry points; 'make help' lists them. The work is done by scripts/.
 
 # Handed to the scripts when given on the command line or in the environment.
-export ARCH PAGES LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART FLAVOUR CONFIG FRESH
+export ARCH PAGES LINUX KERNEL TESTS PATCH BUILD V PATIENCE PART FLAVOUR CONFIG FRESH MUTANTS
 # The kernel's own makefiles take an empty one for an answer.
 ifeq ($(ARCH),)
 unexport ARCH
@@ -13,7 +13,7 @@ endif
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
 .PHONY: help run check check-bases check-docs check-upstream check-series check-off check-options
-.PHONY: series refresh restage discard lint bench
+.PHONY: series refresh restage discard lint bench check-mutants
 .PHONY: kernel stock debug off selftests source tree deps deb check-deb clean distclean
 
 help:
@@ -51,6 +51,8 @@ help:
 	@echo '                    (about 20 minutes; TESTS="NAME ...", PATIENCE=N on a slow machine)'
 	@echo 'make bench          what the series costs: stock and patched side by side (FULL=1: all of it;'
 	@echo '                    STRICT=1: fail on a missed goal; TESTS="ROW ...")'
+	@echo 'make check-mutants  break the kernel on purpose, a hundred times, and see that tests notice'
+	@echo '                    (takes hours, goes on where it was; MUTANTS="NAME ...", TESTS="NAME ...")'
 	@echo 'make lint           shellcheck, kernel-doc, sparse, W=1'
 	@echo
 	@echo 'make clean          remove kernels and tests built so far, keep the sources and roots'
@@ -94,6 +96,9 @@ check-upstream:
 bench:
 	@scripts/bench $(if $(filter-out 0,$(FULL)),--full) $(if $(filter-out 0,$(STRICT)),--strict)
 
+check-mutants:
+	@scripts/check-mutants
+
 series: deps
 	@scripts/series make
 
@@ -136,7 +141,7 @@ check-docs:
 	@scripts/check-docs
 
 clean:
-	rm -rf build/stock/o-* build/linux/o-* build/core build/series-tree build/series build/series-check
+	rm -rf build/stock/o-* build/linux/o-* build/core build/mutants build/series-tree build/series build/series-check
 	rm -rf build/selftests* build/upstream build/vm build/logs build/bench
 	rm -rf build/deb build/check-deb
 

@@ -23,6 +23,7 @@ STATE = os.path.join(BUILD, "state")
 STOCK = os.path.join(BUILD, "stock")
 CORE = os.path.join(BUILD, "core")
 LINUX = os.path.join(BUILD, "linux")
+MUTANTS = os.path.join(BUILD, "mutants")
 
 # The series is made for this version of the kernel.
 BASE_VERSION = "6.12"

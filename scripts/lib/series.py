@@ -124,7 +124,6 @@ def load(base=STOCK):
     if data is None:
         raise Refused("patches/series is not there: it names the patches in their order")
     available = repo_files()
-    # A file that is named by itself is in no folder.
     named = {word for row in data.decode().splitlines() for word in row.split("#")[0].split()}
     owner, lines, seen, maintainers, part = {}, [], set(), None, None
     for number, row in enumerate(data.decode().splitlines(), 1):
@@ -153,8 +152,8 @@ def load(base=STOCK):
                     raise Refused("%s: MAINTAINERS is already in %s" % (where, maintainers))
                 maintainers, entry = where, True
                 continue
-            matches = [path for path in available if path == word or path not in named and
-                       word.endswith("/") and path.startswith(word)]
+            matches = [path for path in available if path == word or
+                       word.endswith("/") and word == folder_of(path, named)]
             if not matches:
                 raise Refused("%s: the repository has no file %s" % (where, word))
             for path in matches:
@@ -177,6 +176,14 @@ def load(base=STOCK):
     for line in lines:
         line.series = lines
     return lines
+
+
+def folder_of(path, named):
+    """Of the folders that are named, the innermost; none for a file that is by itself."""
+    if path in named:
+        return None
+    return max((word for word in named if word.endswith("/") and path.startswith(word)),
+               key=len, default=None)
 
 
 def parts(lines):

@@ -4,7 +4,7 @@ import collections
 import os
 import shutil
 
-from common import BUILD, CORE, LINUX, REPO, STOCK, Refused, shown
+from common import BUILD, CORE, LINUX, MUTANTS, REPO, STOCK, Refused, shown
 
 # An architecture: its folder in the kernel, its name in Debian, that of its
 # compiler, the image that QEMU boots, QEMU itself, its console, its page sizes.
@@ -131,6 +131,7 @@ KERNELS = {kernel.name: kernel for kernel in (
     Kernel(LINUX, "debug", ("base", "coherent", "debug"), True, 2450, "make debug"),
     Kernel(LINUX, "off", ("base",), False, 2300, "make off"),
     Kernel(CORE, "core", ("base", "core"), True, 2300, "scripts/build core"),
+    Kernel(MUTANTS, "mutant", ("base", "coherent"), True, 2300, "make check-mutants"),
 )}
 
 

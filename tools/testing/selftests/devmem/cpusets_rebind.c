@@ -373,6 +373,25 @@ TEST_F(cpuset, not_in_it)
 	munmap(p, SIZE);
 }
 
+/*
+ * The policy of shared memory stays what others made it. To a task without the
+ * device in its cpuset it is as if it named the system nodes that there are.
+ */
+TEST_F(cpuset, shared_memory_of_others)
+{
+	const int *id = self->place.id;
+	char *p = mmap(NULL, 2 * SIZE, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D1));
+	ASSERT_EQ(0, mbind_nodes(p, 2 * SIZE, MPOL_BIND, mask(id, D1), 0));
+	EXPECT_EQ(D1, new_pages(id, p));
+	ASSERT_EQ(0, put_mems(self->place.dir, id, S0 | D2));
+	EXPECT_EQ(S0, new_pages(id, p + SIZE));
+	munmap(p, 2 * SIZE);
+}
+
 /* A child of v2 that would keep nothing but a device has its parent's nodes. */
 TEST_F(v2, child_left_with_a_device)
 {

@@ -29,16 +29,36 @@ static long sum_of(const struct devmem_migrate *m)
 	       m->file + m->no_room + m->busy + m->unmovable;
 }
 
+/* Pages that came to two nodes, and left them, as the nodes have counted */
+struct moves {
+	long in[2], out[2];
+};
+
+static struct moves moves(const struct nodes *n)
+{
+	return (struct moves){
+		.in = { node_stat(n->d1, "coherent_moved_in"),
+			node_stat(n->d2, "coherent_moved_in") },
+		.out = { node_stat(n->d1, "coherent_moved_out"),
+			 node_stat(n->d2, "coherent_moved_out") },
+	};
+}
+
 TEST_F_TIMEOUT(driver, migrate_there_and_back, PATIENCE)
 {
 	struct devmem_migrate m = { };
+	struct moves before, after;
 	char *p = map_anon(SIZE);
 
 	ASSERT_NE(NULL, p);
 	fill_pages(p, SIZE, 1);
+	before = moves(&self->n);
 	ASSERT_EQ(0, devmem_migrate(self->fd, p, SIZE, self->n.d1, DEVMEM_SELF,
 				    &m));
 	EXPECT_EQ(PAGES, m.moved);
+	after = moves(&self->n);
+	EXPECT_EQ(before.in[0] + PAGES, after.in[0]);
+	EXPECT_EQ(before.out[0], after.out[0]);
 	EXPECT_EQ(PAGES, sum_of(&m));
 	EXPECT_EQ(0, m.size);
 	EXPECT_EQ((unsigned long)p + SIZE, m.addr);
@@ -57,6 +77,11 @@ TEST_F_TIMEOUT(driver, migrate_there_and_back, PATIENCE)
 	ASSERT_EQ(0, devmem_migrate(self->fd, p, SIZE, DEVMEM_NODE_SYSTEM,
 				    DEVMEM_SELF, &m));
 	EXPECT_EQ(PAGES, m.moved);
+	after = moves(&self->n);
+	EXPECT_EQ(before.in[0] + PAGES, after.in[0]);
+	EXPECT_EQ(before.out[0] + PAGES, after.out[0]);
+	EXPECT_EQ(before.in[1] + PAGES, after.in[1]);
+	EXPECT_EQ(before.out[1] + PAGES, after.out[1]);
 	EXPECT_EQ(0, node_left(self->n.d1) + node_left(self->n.d2));
 	EXPECT_TRUE(intact(p, SIZE, 1));
 	m = (struct devmem_migrate){ };

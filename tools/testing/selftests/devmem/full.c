@@ -454,6 +454,29 @@ TEST_F_TIMEOUT(full, last_page, PATIENCE)
 }
 
 /*
+ * So few that an ordinary zone's counters wouldn't tell of them for a while: those
+ * of a device are exact.
+ */
+TEST_F_TIMEOUT(full, last_few_pages, PATIENCE)
+{
+	const long interval = read_number("/proc/sys/vm/stat_interval");
+	char *p = fill_up(self->m.dev, self->m.size);
+	int round;
+
+	ASSERT_NE(NULL, p);
+	set_number("/proc/sys/vm/stat_interval", 600);
+	for (round = 0; round < 8; round++) {
+		madvise(p, self->m.size, MADV_POPULATE_WRITE);
+		EXPECT_EQ(0, free_pages(self->m.dev));
+		/* What CPUs keep of counters is summed up here, and not again. */
+		read_number("/proc/sys/vm/stat_refresh");
+		EXPECT_EQ(0, madvise(p, 3 * PAGE, MADV_DONTNEED));
+		EXPECT_EQ(3, touch(self->m.dev, MPOL_BIND, 3));
+	}
+	set_number("/proc/sys/vm/stat_interval", interval);
+}
+
+/*
  * The last page is for memory that two processes share: who doesn't get it finds
  * it in the page cache, and isn't killed.
  */

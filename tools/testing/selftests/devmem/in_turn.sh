@@ -4,7 +4,7 @@
 # Programs of this folder one after the other, on one machine: those that want
 # the same one, for which booting it again would take longer than the tests.
 #
-#   in_turn.sh PROGRAM...
+#   in_turn.sh "PROGRAM [ARGUMENT...]"...
 #
 # Each prints its own KTAP. The status is that of the first one that failed; that
 # all are skipped if all are.
@@ -18,7 +18,8 @@ ran=0
 for program; do
 	status=0
 	echo "# $program"
-	"$dir/$program" || status=$?
+	read -ra words <<<"$program"
+	"$dir/${words[0]}" "${words[@]:1}" || status=$?
 	((status == KSFT_SKIP)) && continue
 	ran=1
 	((failed)) || failed=$status

@@ -9,12 +9,14 @@
  * Wants two system nodes and two device nodes of 128 MB; see "plan".
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +82,38 @@ TEST_F_TIMEOUT(inflight, contiguous_that_cannot_be_displaces_nobody, PATIENCE)
 	EXPECT_EQ(kills, vm_event("oom_kill"));
 	end_hog(hog);
 	EXPECT_TRUE(placed(p, size, self->n.d1, 1));
+	munmap(p, size);
+}
+
+/*
+ * Room there is, but all over the node are pages that a pipe holds: no place is
+ * tried, and those in between stay.
+ */
+TEST_F_TIMEOUT(inflight, contiguous_leaves_alone_what_is_held, PATIENCE)
+{
+	const size_t size = self->size - 8 * MIB, apart = size / 16;
+	char *p = map_anon(size);
+	struct iovec iov;
+	long displaced;
+	int fds[2];
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, size, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, mbind_nodes(p, size, MPOL_BIND, NODE(self->n.d1), 0));
+	fill_pages(p, size, 1);
+	ASSERT_EQ(0, pipe(fds));
+	for (size_t at = apart / 2; at < size; at += apart) {
+		iov = (struct iovec){ p + at, PAGE };
+		ASSERT_EQ((ssize_t)PAGE, vmsplice(fds[1], &iov, 1, 0));
+	}
+	displaced = vm_event("coherent_displaced");
+	EXPECT_EQ(-ENOMEM, devmem_alloc(self->fd, self->n.d1, size / 2,
+					DEVMEM_ALLOC_CONTIG | DEVMEM_ALLOC_EXACT,
+					0));
+	EXPECT_EQ(displaced, vm_event("coherent_displaced"));
+	EXPECT_TRUE(placed(p, size, self->n.d1, 1));
+	close(fds[0]);
+	close(fds[1]);
 	munmap(p, size);
 }
 
