@@ -425,6 +425,24 @@ TEST_F(nodes, mbind_moves)
 	EXPECT_TRUE(intact(p, SIZE, 6));
 }
 
+/* Page cache at the beginning of the range stays, and is in nobody's way. */
+TEST_F(nodes, mbind_moves_past_page_cache)
+{
+	const size_t file = 4 * PAGE, size = SIZE - file;
+	int fd = open("/usr/bin/env", O_RDONLY);
+	char *p = map_anon(SIZE);
+
+	ASSERT_NE(NULL, p);
+	fill_pages(p + file, size, 6);
+	ASSERT_EQ(p, mmap(p, file, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0));
+	ASSERT_EQ(0, madvise(p, file, MADV_POPULATE_READ));
+	EXPECT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, self->d1, MPOL_MF_MOVE));
+	EXPECT_EQ(0, on_node(p, file, self->dev[0]));
+	EXPECT_EQ((long)(size / PAGE), on_node(p + file, size, self->dev[0]));
+	EXPECT_TRUE(intact(p + file, size, 6));
+	close(fd);
+}
+
 /* -- A full device -------------------------------------------------------- */
 
 #ifndef MAP_DROPPABLE
