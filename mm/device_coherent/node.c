@@ -432,6 +432,10 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
 	u64 next, addr;
 	int rc;
 
+	rc = device_coherent_check_memmap(range->nid, range->size, mhp_flags);
+	if (rc)
+		return rc;
+
 	for (addr = range->start; addr < end; addr = next) {
 		next = min(end, ALIGN(addr + 1, piece_size()));
 		rc = device_coherent_hotadd(range->nid, addr, next - addr,
@@ -476,7 +480,6 @@ static int device_coherent_hotadd_all(struct device_coherent_range *range,
 int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 {
 	struct device_coherent_range *range;
-	mhp_t mhp_flags;
 	int rc;
 
 	if (flags & ~DEVICE_COHERENT_MEMMAP_ON_DEVICE)
@@ -495,15 +498,12 @@ int device_coherent_add(int nid, u64 start, u64 size, unsigned int flags)
 	rc = device_coherent_check_range(start, size);
 	if (rc)
 		goto out;
-	mhp_flags = device_coherent_mhp_flags(nid, flags);
-	rc = device_coherent_check_memmap(nid, size, mhp_flags);
-	if (rc)
-		goto out;
 	rc = device_coherent_begin_add(nid);
 	if (rc)
 		goto out;
 
-	rc = device_coherent_hotadd_all(range, mhp_flags);
+	rc = device_coherent_hotadd_all(range,
+					device_coherent_mhp_flags(nid, flags));
 	device_coherent_end_add();
 	if (rc)
 		pr_err("node %d: adding [mem %#018llx-%#018llx] failed: %pe\n",

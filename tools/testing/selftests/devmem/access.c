@@ -265,7 +265,6 @@ static int resident(char *p, size_t size)
 {
 	unsigned char there[4 * HUGE / PAGE];
 	size_t i, nr = 0;
-
 	bool round;
 
 	khugepaged(true);

@@ -22,24 +22,6 @@
 
 /* -- Nodes ----------------------------------------------------------------- */
 
-static long distance_between(int from, int to)
-{
-	char path[64], line[512], *p = line;
-	long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/%s", from,
-		 "distance");
-	f = fopen(path, "r");
-	if (f && fgets(line, sizeof(line), f))
-		for (; to >= 0; to--)
-			value = strtol(p, &p, 10);
-	if (f)
-		fclose(f);
-
-	return value;
-}
-
 TEST_F_TIMEOUT(driver, info_of_each_node, PATIENCE)
 {
 	int ids[MAX_NODES], nr = device_nodes(ids), i, at = 0;
@@ -51,7 +33,7 @@ TEST_F_TIMEOUT(driver, info_of_each_node, PATIENCE)
 					 DEVMEM_INFO_RUNS, &info));
 		ASSERT_TRUE(node_pages(ids[i], &pages));
 		EXPECT_EQ(ids[i], info.node);
-		EXPECT_EQ(distance_between(self->n.s0, ids[i]), info.distance);
+		EXPECT_EQ(node_distance(self->n.s0, ids[i]), info.distance);
 		EXPECT_EQ(pages.managed * PAGE, info.size);
 		EXPECT_EQ(info.size, info.free);
 		EXPECT_EQ(info.size, info.largest_free);

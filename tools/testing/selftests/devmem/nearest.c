@@ -24,30 +24,12 @@
 #include "lib/driver.h"
 #include "../kselftest_harness.h"
 
-static long distance_between(int from, int to)
-{
-	char path[64], line[512], *p = line;
-	long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path),
-		 "/sys/devices/system/node/node%d/distance", from);
-	f = fopen(path, "r");
-	if (f && fgets(line, sizeof(line), f))
-		for (; to >= 0; to--)
-			value = strtol(p, &p, 10);
-	if (f)
-		fclose(f);
-
-	return value;
-}
-
 /* Return: whether the machine is such a one */
 static bool is_ours(const struct nodes *n)
 {
-	return distance_between(n->s0, n->d2) < distance_between(n->s0, n->d1) &&
-	       distance_between(n->d1, n->s1) < distance_between(n->d1, n->s0) &&
-	       distance_between(n->d2, n->s0) < distance_between(n->d2, n->s1);
+	return node_distance(n->s0, n->d2) < node_distance(n->s0, n->d1) &&
+	       node_distance(n->d1, n->s1) < node_distance(n->d1, n->s0) &&
+	       node_distance(n->d2, n->s0) < node_distance(n->d2, n->s1);
 }
 
 #define OTHER_MACHINE	"needs nodes at other distances, see plan"

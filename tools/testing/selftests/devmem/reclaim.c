@@ -253,16 +253,10 @@ TEST_F_TIMEOUT(device, move_makes_room, PATIENCE)
 /* Where what gives way goes first: the nearest system node, of several the first */
 static int first_target(int dev, const int *sys, int nr)
 {
-	int to[MAX_NODES] = {}, i, best = 0;
-	FILE *f = fopen(node_file(dev, "distance"), "r");
+	int i, best = 0;
 
-	/* All nodes are online, and their ids follow each other. */
-	for (i = 0; f && i < MAX_NODES && fscanf(f, "%d", &to[i]) == 1; i++)
-		;
-	if (f)
-		fclose(f);
 	for (i = 1; i < nr; i++)
-		if (to[sys[i]] < to[sys[best]])
+		if (node_distance(dev, sys[i]) < node_distance(dev, sys[best]))
 			best = i;
 
 	return sys[best];

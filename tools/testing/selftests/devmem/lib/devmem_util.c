@@ -188,6 +188,24 @@ long node_left(int nid)
 	return node_used_at_rest(nid, 0);
 }
 
+long node_distance(int from, int to)
+{
+	char path[64], line[512], *p = line;
+	long value = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/%s", from,
+		 "distance");
+	f = fopen(path, "r");
+	if (f && fgets(line, sizeof(line), f))
+		for (; to >= 0; to--)
+			value = strtol(p, &p, 10);
+	if (f)
+		fclose(f);
+
+	return value;
+}
+
 size_t node_bytes(int nid)
 {
 	struct node_pages pages;

@@ -122,6 +122,9 @@ long node_stat(int nid, const char *name);
 
 /* The size of a node, 0 when it doesn't exist */
 size_t node_bytes(int nid);
+
+/* As in sysfs; -1: no such node */
+long node_distance(int from, int to);
 /* Has it the setting make_room? The first part of the series has none. */
 int has_make_room(int nid);
 
