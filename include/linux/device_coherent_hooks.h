@@ -605,7 +605,12 @@ static inline void device_coherent_fork(struct task_struct *task)
 		__device_coherent_fork(task);
 }
 
-/* -- Registration at boot; what an architecture provides: asm/device_coherent.h -- */
+/* -- Registration at boot -------------------------------------------------------- */
+
+/* What an architecture may provide; mm/device_coherent/boot.c says what each does. */
+void arch_device_coherent_claim(u64 start, u64 size, u64 piece);
+void arch_device_coherent_cpu_nodes(nodemask_t *nodes);
+bool arch_device_coherent_next_sp(u64 *start, u64 *size);
 
 void __device_coherent_early_direction(void);
 void __device_coherent_early_reserve(void);

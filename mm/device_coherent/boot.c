@@ -26,7 +26,6 @@
 #include <linux/numa_memblks.h>
 #include <linux/string.h>
 
-#include <asm/device_coherent.h>
 #include <asm/numa.h>
 #include <asm/sections.h>
 
@@ -69,6 +68,27 @@ static bool want_restricted __initdata;
 
 #define refuse(text, fmt, ...) \
 	pr_err("'%s' refused: " fmt "\n", text, ##__VA_ARGS__)
+
+/*
+ * What follows is for an architecture that has nothing to do. The range has left
+ * memblock, and hotplug will add it in pieces of @piece bytes: take it out of the
+ * architecture's own books, and see to it that each piece can be mapped and unmapped
+ * by itself.
+ */
+void __init __weak arch_device_coherent_claim(u64 start, u64 size, u64 piece)
+{
+}
+
+/* Those to which the firmware gives CPUs, present or not */
+void __init __weak arch_device_coherent_cpu_nodes(nodemask_t *nodes)
+{
+}
+
+/* The first range at or above *@start that the firmware marks as special-purpose */
+bool __init __weak arch_device_coherent_next_sp(u64 *start, u64 *size)
+{
+	return false;
+}
 
 static bool __init overlaps(u64 a, u64 a_size, u64 b, u64 b_size)
 {
@@ -416,7 +436,7 @@ static int __init create_node(const char *text)
 /* May node @nid, if it is one yet, become a device node? */
 static bool __init node_claimable(const char *text, int nid)
 {
-	if (arch_device_coherent_node_has_cpu(nid)) {
+	if (node_isset(nid, device_coherent_cpu_nodes)) {
 		refuse(text, "node %d has CPUs", nid);
 		return false;
 	}
@@ -595,7 +615,7 @@ static void __init declare_initiators(const struct numa_meminfo *mi)
 	int nid;
 
 	for_each_node_state(nid, N_GENERIC_INITIATOR) {
-		if (arch_device_coherent_node_has_cpu(nid) ||
+		if (node_isset(nid, device_coherent_cpu_nodes) ||
 		    node_ram(mi, nid, false) || !nid)
 			continue;
 		found = true;
@@ -690,7 +710,7 @@ static void __init claim_specific_purpose(const struct numa_meminfo *mi,
 			nid = mi->blk[i].nid;
 
 	/* On a system node's address range it becomes a node of its own. */
-	if (nid <= 0 || arch_device_coherent_node_has_cpu(nid) ||
+	if (nid <= 0 || node_isset(nid, device_coherent_cpu_nodes) ||
 	    node_ram(mi, nid, false))
 		nid = create_node("sp");
 	if (nid != NUMA_NO_NODE)
@@ -766,6 +786,7 @@ void __init __device_coherent_numa_init(struct numa_meminfo *mi)
 		return;
 	}
 	done = true;
+	arch_device_coherent_cpu_nodes(&device_coherent_cpu_nodes);
 
 	/* Ranges first: what they take isn't a node's any more. */
 	for (i = 0; i < nr_requests; i++)
@@ -808,10 +829,6 @@ static int __init device_coherent_init(void)
 {
 	nodemask_t node;
 	int i, nid;
-
-	for_each_node(nid)
-		if (arch_device_coherent_node_has_cpu(nid))
-			node_set(nid, device_coherent_cpu_nodes);
 
 	/* Before anybody can see a device */
 	if (want_restricted)

@@ -5,6 +5,7 @@
  * marks.
  */
 #include <linux/acpi.h>
+#include <linux/device_coherent_hooks.h>
 #include <linux/efi.h>
 #include <linux/init.h>
 #include <linux/memblock.h>
@@ -12,7 +13,6 @@
 #include <linux/of.h>
 #include <linux/pgtable.h>
 
-#include <asm/device_coherent.h>
 #include <asm/tlbflush.h>
 
 static int __init clear_pte(pte_t *ptep, unsigned long addr, void *data)
@@ -101,9 +101,9 @@ void __init arch_device_coherent_claim(u64 start, u64 size, u64 piece)
 	max_low_pfn = max_pfn;
 }
 
-static nodemask_t cpu_nodes __initdata;
-
 #ifdef CONFIG_ACPI_NUMA
+static nodemask_t *gicc_nodes __initdata;
+
 static int __init add_gicc(union acpi_subtable_headers *header,
 			   const unsigned long end)
 {
@@ -111,42 +111,35 @@ static int __init add_gicc(union acpi_subtable_headers *header,
 	int nid = pxm_to_node(gicc->proximity_domain);
 
 	if ((gicc->flags & ACPI_SRAT_GICC_ENABLED) && nid != NUMA_NO_NODE)
-		node_set(nid, cpu_nodes);
+		node_set(nid, *gicc_nodes);
 
 	return 0;
 }
 
-static void __init find_cpu_nodes_acpi(void)
+static void __init cpu_nodes_acpi(nodemask_t *nodes)
 {
+	gicc_nodes = nodes;
 	acpi_table_parse_entries(ACPI_SIG_SRAT, sizeof(struct acpi_table_srat),
 				 ACPI_SRAT_TYPE_GICC_AFFINITY, add_gicc, 0);
 }
 #else
-static void __init find_cpu_nodes_acpi(void) { }
+static void __init cpu_nodes_acpi(nodemask_t *nodes) { }
 #endif
 
 /* CPUs are told their nodes later, in smp_init_cpus(). */
-static void __init find_cpu_nodes(void)
+void __init arch_device_coherent_cpu_nodes(nodemask_t *nodes)
 {
 	struct device_node *np;
 	u32 nid;
 
 	if (!acpi_disabled) {
-		find_cpu_nodes_acpi();
+		cpu_nodes_acpi(nodes);
 		return;
 	}
 	for_each_of_cpu_node(np)
 		if (!of_property_read_u32(np, "numa-node-id", &nid) &&
 		    nid < MAX_NUMNODES)
-			node_set(nid, cpu_nodes);
-}
-
-bool __init arch_device_coherent_node_has_cpu(int nid)
-{
-	if (nodes_empty(cpu_nodes))
-		find_cpu_nodes();
-
-	return node_isset(nid, cpu_nodes);
+			node_set(nid, *nodes);
 }
 
 /* efi_init() has left it out of memblock. */

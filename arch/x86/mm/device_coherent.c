@@ -4,6 +4,7 @@
  * mm/device_coherent/boot.c: the e820 table, the direct map, CPUs of a node.
  */
 #include <linux/cache.h>
+#include <linux/device_coherent_hooks.h>
 #include <linux/init.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
@@ -11,7 +12,6 @@
 #include <linux/pgtable.h>
 
 #include <asm/apic.h>
-#include <asm/device_coherent.h>
 #include <asm/e820/api.h>
 #include <asm/numa.h>
 #include <asm/tlbflush.h>
@@ -73,15 +73,13 @@ void __init arch_device_coherent_claim(u64 start, u64 size, u64 piece)
 	split_direct_gbpage(start + size);
 }
 
-bool __init arch_device_coherent_node_has_cpu(int nid)
+void __init arch_device_coherent_cpu_nodes(nodemask_t *nodes)
 {
 	int i;
 
 	for (i = 0; i < MAX_LOCAL_APIC; i++)
-		if (__apicid_to_node[i] == nid)
-			return true;
-
-	return false;
+		if (__apicid_to_node[i] != NUMA_NO_NODE)
+			node_set(__apicid_to_node[i], *nodes);
 }
 
 /* The first range at or above *@start that the firmware marks as special */
