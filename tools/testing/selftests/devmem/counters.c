@@ -22,6 +22,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -719,7 +720,6 @@ static long now_ns(void)
 
 FIXTURE(cost)
 {
-	pid_t pids[TASKS];
 };
 
 FIXTURE_VARIANT(cost)
@@ -743,38 +743,61 @@ FIXTURE_VARIANT_ADD(cost, much_on_a_device) {
 
 FIXTURE_SETUP(cost)
 {
-	int i;
-
 	if (dev < 0)
 		SKIP(return, "needs a device node");
 	ASSERT_EQ(0, pipe(report));
-	for (i = 0; i < variant->tasks; i++)
-		self->pids[i] = start(variant->what);
 	write_text("/proc/sys/kernel/printk", "1");
 }
 
 FIXTURE_TEARDOWN(cost)
 {
-	int i;
-
 	write_text("/proc/sys/kernel/printk", "7");
-	for (i = 0; i < variant->tasks; i++)
-		kill(self->pids[i], SIGKILL);
-	while (wait(NULL) > 0)
-		;
 }
 
-/* From the request to when somebody is chosen, where the clock counts them */
+/* From the request to when somebody is chosen, of @tasks that do @what; 0: failed */
+static long cost_of_choice(void (*what)(void), int tasks)
+{
+	pid_t pids[TASKS];
+	long kills, ns = 0;
+	int i;
+
+	for (i = 0; i < tasks; i++)
+		pids[i] = start(what);
+	kills = vm_event("oom_kill");
+	ns = now_ns();
+	if (oom_now()) {
+		ns = 0;
+	} else {
+		while (vm_event("oom_kill") == kills)
+			sched_yield();
+		ns = now_ns() - ns;
+	}
+	for (i = 0; i < tasks; i++)
+		if (pids[i] > 0)
+			kill(pids[i], SIGKILL);
+	while (wait(NULL) > 0)
+		;
+
+	return ns;
+}
+
+/*
+ * Where the clock counts instructions it counts those of a worker that comes between,
+ * too: the least of some rounds is the cost of the choice.
+ */
 TEST_F_TIMEOUT(cost, instructions, PATIENCE)
 {
-	long kills = vm_event("oom_kill"), ns = now_ns();
+	long ns, least = LONG_MAX;
+	int i;
 
-	ASSERT_EQ(0, oom_now());
-	while (vm_event("oom_kill") == kills)
-		sched_yield();
-	ns = now_ns() - ns;
-	TH_LOG("%ld instructions", ns);
-	EXPECT_LT(ns, variant->at_most);
+	for (i = 0; i < 5; i++) {
+		ns = cost_of_choice(variant->what, variant->tasks);
+		ASSERT_LT(0, ns);
+		TH_LOG("%ld instructions", ns);
+		if (ns < least)
+			least = ns;
+	}
+	EXPECT_LT(least, variant->at_most);
 }
 
 /* -- policy ---------------------------------------------------------------- */
