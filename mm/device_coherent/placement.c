@@ -48,12 +48,17 @@ static nodemask_t usable_nodes(const nodemask_t *nodes)
  * name of a task (page tables, slab, pipes) isn't movable, and the page cache
  * doesn't come here.
  */
-static bool names_devices(const struct mempolicy *pol, gfp_t gfp,
-			  nodemask_t *devices)
+static bool may_name_devices(const struct mempolicy *pol, gfp_t gfp)
 {
 	const gfp_t user = __GFP_MOVABLE | __GFP_HIGHMEM;
 
-	if (pol->mode == MPOL_LOCAL || (gfp & user) != user)
+	return pol->mode != MPOL_LOCAL && (gfp & user) == user;
+}
+
+static bool names_devices(const struct mempolicy *pol, gfp_t gfp,
+			  nodemask_t *devices)
+{
+	if (!may_name_devices(pol, gfp))
 		return false;
 	*devices = named_devices(&pol->nodes);
 
@@ -263,25 +268,9 @@ static struct folio *alloc_instead(gfp_t gfp, unsigned int order,
 	return __folio_alloc_noprof(gfp, order, nid, NULL);
 }
 
-/**
- * device_coherent_alloc_mpol - folio_alloc_mpol() for a policy with devices
- * @gfp: mask of the request, without the flag
- * @order: order of the folio
- * @pol: the policy, which may name device nodes
- * @ilx: interleave index
- * @nid: the local node
- *
- * A policy reaches its device nodes when it names no other, or when its mask is
- * literal (MPOL_F_STATIC_NODES); if not, they are passed over. While none of
- * them is there or allowed, it is as if it named the system nodes of the
- * cpuset, as a literal policy is for any kind of node.
- *
- * Context: As @gfp says; the caller holds what keeps @pol alive.
- * Return: the folio, or NULL.
- */
-struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
-					 struct mempolicy *pol, pgoff_t ilx,
-					 int nid)
+static noinline_for_stack struct folio *
+alloc_by_masks(gfp_t gfp, unsigned int order, struct mempolicy *pol, pgoff_t ilx,
+	       int nid)
 {
 	nodemask_t devices, system;
 	struct folio *folio;
@@ -289,7 +278,6 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 	if (!names_devices(pol, gfp, &devices))
 		return alloc_by_policy(gfp, order, pol, ilx, nid);
 
-	device_coherent_mark_mm(current->mm);
 	nodes_andnot(system, pol->nodes, devices);
 	if (!nodes_empty(system)) {
 		if (!(pol->flags & MPOL_F_STATIC_NODES))
@@ -305,6 +293,70 @@ struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
 		return folio;
 
 	return alloc_instead(gfp, order, pol, ilx, nid, !nodes_empty(devices));
+}
+
+/* The device that @pol names if it names nothing else, and that is there */
+static int single_device(const struct mempolicy *pol)
+{
+	int nid = first_node(pol->nodes);
+
+	if (nid < MAX_NUMNODES && node_is_device_coherent(nid) &&
+	    node_state(nid, N_MEMORY) &&
+	    next_node(nid, pol->nodes) >= MAX_NUMNODES)
+		return nid;
+
+	return NUMA_NO_NODE;
+}
+
+/**
+ * device_coherent_alloc_mpol - folio_alloc_mpol() for a policy with devices
+ * @gfp: mask of the request, without the flag
+ * @order: order of the folio
+ * @pol: the policy, which may name device nodes
+ * @ilx: interleave index
+ * @nid: the local node
+ *
+ * A policy reaches its device nodes when it names no other, or when its mask is
+ * literal (MPOL_F_STATIC_NODES); if not, they are passed over. While none of
+ * them is there or allowed, it is as if it named the system nodes of the
+ * cpuset, as a literal policy is for any kind of node.
+ *
+ * Most name one device, and a fault has no time for masks of a thousand bits: that
+ * is what alloc_by_masks() does, without them.
+ *
+ * Context: As @gfp says; the caller holds what keeps @pol alive.
+ * Return: the folio, or NULL.
+ */
+struct folio *device_coherent_alloc_mpol(gfp_t gfp, unsigned int order,
+					 struct mempolicy *pol, pgoff_t ilx,
+					 int nid)
+{
+	const bool strict = pol->mode == MPOL_BIND;
+	struct folio *folio;
+	unsigned int cookie;
+	int device;
+
+	if (!may_name_devices(pol, gfp))
+		return alloc_by_policy(gfp, order, pol, ilx, nid);
+
+	device_coherent_mark_mm(current->mm);
+	device = single_device(pol);
+	if (device == NUMA_NO_NODE)
+		return alloc_by_masks(gfp, order, pol, ilx, nid);
+
+	do {
+		cookie = read_mems_allowed_begin();
+		if (!node_isset(device, cpuset_current_mems_allowed))
+			return alloc_by_masks(gfp, order, pol, ilx, nid);
+		folio = __folio_alloc_noprof(device_gfp(strict ? gfp :
+							gfp | __GFP_NORETRY),
+					     order, device, NULL);
+	} while (unlikely(!folio && read_mems_allowed_retry(cookie)));
+
+	if (folio || strict)
+		return folio;
+
+	return alloc_instead(gfp, order, pol, ilx, nid, true);
 }
 
 /*
