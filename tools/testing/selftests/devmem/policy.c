@@ -440,6 +440,8 @@ TEST_F(nodes, mbind_moves_past_page_cache)
 	EXPECT_EQ(0, on_node(p, file, self->dev[0]));
 	EXPECT_EQ((long)(size / PAGE), on_node(p + file, size, self->dev[0]));
 	EXPECT_TRUE(intact(p + file, size, 6));
+	/* What stays is where it was, for reclaim, too. */
+	EXPECT_EQ(0, vm_event("nr_isolated_file"));
 	close(fd);
 }
 
@@ -534,6 +536,25 @@ TEST_F_TIMEOUT(nodes, full_preferred_falls_back, 240)
 				node_bytes(self->dev[0]) + SIZE, MAP_PRIVATE));
 }
 
+/* Likewise for several devices, which go by another way */
+TEST_F_TIMEOUT(nodes, full_preferred_many_falls_back, 240)
+{
+	size_t size = node_bytes(self->dev[0]) + node_bytes(self->dev[1]);
+
+	EXPECT_EQ(0, full_child(MPOL_PREFERRED_MANY, self->d1 | self->d2,
+				size + SIZE, MAP_PRIVATE));
+}
+
+TEST_F_TIMEOUT(nodes, full_bind_to_several_gets_sigbus, 240)
+{
+	size_t size = node_bytes(self->dev[0]) + node_bytes(self->dev[1]);
+	int status;
+
+	status = full_child(MPOL_BIND, self->d1 | self->d2, size + SIZE,
+			    MAP_PRIVATE);
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
 TEST_F_TIMEOUT(nodes, full_calls_get_enomem, 240)
 {
 	size_t size = node_bytes(self->dev[0]) + SIZE;
@@ -595,8 +616,8 @@ TEST_F(nodes, longterm_pin_moves_away)
 
 TEST_F_TIMEOUT(nodes, ksm, 240)
 {
+	int i, status;
 	char *p[3];
-	int i;
 
 	if (write_text(KSM "pages_to_scan", "20000"))
 		SKIP(return, "no KSM");
@@ -618,6 +639,10 @@ TEST_F_TIMEOUT(nodes, ksm, 240)
 	EXPECT_EQ(64, on_node(p[0], 64 * PAGE, self->dev[0]));
 	EXPECT_EQ(0, on_node(p[1], 64 * PAGE, self->dev[0]));
 	EXPECT_EQ(0, on_node(p[2], 64 * PAGE, self->dev[0]));
+	/* Nor is a merged page moved there, or elsewhere in its stead. */
+	EXPECT_EQ(0, syscall(SYS_move_pages, 0, 1UL, &p[1], self->dev, &status,
+			     MPOL_MF_MOVE_ALL));
+	EXPECT_EQ(-EINVAL, status);
 	write_text(KSM "run", "2");
 }
 

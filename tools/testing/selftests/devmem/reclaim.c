@@ -90,6 +90,7 @@ FIXTURE_SETUP(device)
 FIXTURE_TEARDOWN(device)
 {
 	set_room(self->dev[0], "off");
+	set_room(self->dev[1], "off");
 	if (self->swap)
 		swap_off_loop();
 }
@@ -279,6 +280,22 @@ static long no_watermark_boost(void)
 	write_text(scale, number);
 
 	return factor;
+}
+
+/* Those of a strict policy have nowhere else to go, several devices or not. */
+TEST_F_TIMEOUT(device, move_makes_room_on_several, PATIENCE)
+{
+	const unsigned long both = self->d1 | NODE(self->dev[1]);
+	const size_t size = self->size + node_bytes(self->dev[1]);
+	struct tenant cold, hot;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, set_room(self->dev[i], "move"));
+	ASSERT_TRUE(start_tenant(&cold, MPOL_BIND, both, share(size), 1));
+	EXPECT_TRUE(start_tenant(&hot, MPOL_BIND, both, share(size), 2));
+	EXPECT_EQ(0, end_tenant(&hot));
+	EXPECT_EQ(0, end_tenant(&cold));
 }
 
 /*

@@ -205,6 +205,28 @@ TEST_F(nodes, tmpfs_remount)
 	rmdir(DIR);
 }
 
+/* The kernel reads where a link leads, which is nobody's memory to move. */
+TEST_F(nodes, tmpfs_links)
+{
+	char option[64], name[64], target[2048];
+	long used;
+	int i;
+
+	mkdir(DIR, 0700);
+	mpol_option(option, sizeof(option), "bind:%d", D1, &self->n);
+	ASSERT_EQ(0, mount("devmem", DIR, "tmpfs", 0, option));
+	memset(target, 'x', sizeof(target) - 1);
+	target[sizeof(target) - 1] = '\0';
+	used = node_used(self->n.d1);
+	for (i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), DIR "/link%d", i);
+		ASSERT_EQ(0, symlink(target, name));
+	}
+	EXPECT_EQ(used, node_used(self->n.d1));
+	EXPECT_EQ(0, umount(DIR));
+	rmdir(DIR);
+}
+
 /* Who maps a file of a bound mount gets its pages, who copies gets his own. */
 TEST_F(nodes, tmpfs_users)
 {
