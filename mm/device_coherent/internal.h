@@ -30,6 +30,7 @@
 
 #include <linux/device_coherent_hooks.h>
 #include <linux/mmzone.h>
+#include <linux/sizes.h>
 
 #include "../internal.h"
 
@@ -113,11 +114,17 @@ void device_coherent_reset_room(int nid);
 struct page *device_coherent_alloc_full(struct device_coherent_request *req);
 
 /*
- * move.c. The walk of range.c stops when it has taken as many: four times as many
- * as migrate_pages() has in flight at a time, for a fourth of the interrupts of
- * other CPUs. Nobody waits for as many: see next_part().
+ * What is looked at, and told to who mirrors it, at a time: 2 MB, which is a page
+ * table of pages of 4 KiB; one of pages of 64 KiB is of 512 MB.
  */
-#define DEVICE_COHERENT_MOVE_PAGES	(4 * PTRS_PER_PTE)
+#define DEVICE_COHERENT_PIECE_PAGES	(SZ_2M >> PAGE_SHIFT)
+
+/*
+ * move.c. The walk of range.c stops when it has taken as many: four times as many
+ * as migrate_pages() has in flight at a time with pages of 4 KiB, for a fourth of
+ * the interrupts of other CPUs. Nobody waits for as many: see next_part().
+ */
+#define DEVICE_COHERENT_MOVE_PAGES	(4 * DEVICE_COHERENT_PIECE_PAGES)
 
 struct device_coherent_mover;
 

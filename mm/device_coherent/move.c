@@ -53,8 +53,9 @@
 
 #include "internal.h"
 
-/* The walk stops behind the page table with which there are enough. */
-#define MAX_PAGES	(DEVICE_COHERENT_MOVE_PAGES + PTRS_PER_PTE - 1)
+/* The walk stops behind the piece with which there are enough. */
+#define MAX_PAGES	(DEVICE_COHERENT_MOVE_PAGES + \
+			 DEVICE_COHERENT_PIECE_PAGES - 1)
 
 /**
  * struct moving - a page in flight

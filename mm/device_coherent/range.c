@@ -31,8 +31,8 @@
 #include "internal.h"
 
 /* The mmap lock is dropped after as many pages to move by migrate_pages() ... */
-#define BATCH_PAGES	(4UL * PTRS_PER_PTE)
-/* ... to which the last page table and the mover may add some, ... */
+#define BATCH_PAGES	(4UL * DEVICE_COHERENT_PIECE_PAGES)
+/* ... to which the last huge page and the mover may add some, ... */
 #define MAX_QUEUED	(BATCH_PAGES + DEVICE_COHERENT_MOVE_PAGES +	\
 			 2UL * PTRS_PER_PTE)
 /* ... or page tables looked at, or when somebody waits for it. */
@@ -55,7 +55,7 @@
  * @drain: it was stopped for the batches to be drained
  * @drained: they were, for the pages before this address
  * @mover: moves pages that nobody else uses; NULL if none are to move
- * @simple: those of a page table
+ * @simple: those of a piece of a page table
  * @folios: isolated
  * @queued: pages of those that are in the range
  * @frames: their frames: array of MAX_QUEUED
@@ -79,7 +79,7 @@ struct range_walk {
 	bool drain;
 	unsigned long drained;
 	struct device_coherent_mover *mover;
-	DECLARE_BITMAP(simple, PTRS_PER_PTE);
+	DECLARE_BITMAP(simple, DEVICE_COHERENT_PIECE_PAGES);
 	struct list_head folios;
 	unsigned long queued;
 	unsigned long *frames;
@@ -219,7 +219,7 @@ static unsigned long see_ptes(pte_t *ptep, unsigned long addr,
 	struct range_walk *rw = walk->private;
 	unsigned int i;
 
-	bitmap_zero(rw->simple, PTRS_PER_PTE);
+	bitmap_zero(rw->simple, DEVICE_COHERENT_PIECE_PAGES);
 	for (i = 0; addr < end; i++, addr += PAGE_SIZE) {
 		if (device_coherent_may_take(rw->mover, walk->vma, addr,
 					     ptep_get(ptep + i)))
@@ -278,7 +278,7 @@ static void see_untaken(pmd_t *pmd, unsigned long addr, unsigned long end,
 	pte_unmap_unlock(start, ptl);
 }
 
-static int walk_table(pmd_t *pmd, unsigned long addr, unsigned long end,
+static int walk_piece(pmd_t *pmd, unsigned long addr, unsigned long end,
 		      struct mm_walk *walk)
 {
 	bool mirrored = mm_has_notifiers(walk->mm);
@@ -298,7 +298,7 @@ static int walk_table(pmd_t *pmd, unsigned long addr, unsigned long end,
 
 	if (mirrored) {
 		device_coherent_take(rw->mover, walk->vma, pmd, addr,
-				     rw->simple, PTRS_PER_PTE);
+				     rw->simple, DEVICE_COHERENT_PIECE_PAGES);
 		see_untaken(pmd, addr, next, walk);
 	} else {
 		device_coherent_took(rw->mover, walk->vma);
@@ -317,7 +317,7 @@ static bool took_enough(struct device_coherent_mover *mover)
 		device_coherent_mover_awaited(mover));
 }
 
-/* Enough, for this time? Each time, one page table at least. */
+/* Enough, for this time? Each time, a piece at least. */
 static bool is_enough(const struct range_walk *rw, struct mm_struct *mm)
 {
 	if (rw->queued >= BATCH_PAGES || rw->tables >= BATCH_TABLES ||
@@ -325,6 +325,25 @@ static bool is_enough(const struct range_walk *rw, struct mm_struct *mm)
 		return true;
 
 	return rw->tables && mmap_lock_is_contended(mm);
+}
+
+/* A piece at least, and then as is_enough() says */
+static int walk_table(pmd_t *pmd, unsigned long addr, unsigned long end,
+		      struct mm_walk *walk)
+{
+	struct range_walk *rw = walk->private;
+	unsigned long next;
+	int stop;
+
+	for (;; addr = next) {
+		next = min(end, ALIGN(addr + 1, SZ_2M));
+		stop = walk_piece(pmd, addr, next, walk);
+		if (stop || next == end)
+			return stop;
+		if (is_enough(rw, walk->mm))
+			return stop_at(rw, next);
+		cond_resched();
+	}
 }
 
 static int walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
