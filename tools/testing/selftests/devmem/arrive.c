@@ -81,7 +81,7 @@ static int place(int nid)
 		return -ENOMEM;
 	if (mbind_nodes(p, SIZE, MPOL_BIND, NODE(nid), 0))
 		rc = -errno;
-	else if (fill_pages(p, SIZE, 1), on_node(p, SIZE, nid) != SIZE / PAGE)
+	else if (fill_pages(p, SIZE, 1), on_node(p, SIZE, nid) != (long)(SIZE / PAGE))
 		rc = -EXDEV;
 	munmap(p, SIZE);
 

@@ -22,6 +22,7 @@ FIXTURE(bounce)
 	struct nodes n;
 	int fd;
 	int buf;
+	size_t size;
 	char *p;		/* where the buffer is mapped */
 };
 
@@ -29,15 +30,18 @@ FIXTURE_VARIANT(bounce)
 {
 	unsigned int flags;
 	size_t size;
+	size_t pages;		/* more than that */
 };
 
 FIXTURE_VARIANT_ADD(bounce, plain) {
-	.size = 4 * HUGE + 3 * PAGE,
+	.size = 4 * HUGE,
+	.pages = 3,
 };
 
 FIXTURE_VARIANT_ADD(bounce, contiguous) {
 	.flags = CONTIG,
-	.size = 4 * HUGE + 3 * PAGE,
+	.size = 4 * HUGE,
+	.pages = 3,
 };
 
 FIXTURE_SETUP(bounce)
@@ -49,17 +53,18 @@ FIXTURE_SETUP(bounce)
 	self->fd = open(DEV, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, testmod_load());
-	self->buf = devmem_alloc(self->fd, self->n.d1, variant->size,
+	self->size = variant->size + variant->pages * PAGE;
+	self->buf = devmem_alloc(self->fd, self->n.d1, self->size,
 				 EXACT | variant->flags, 0);
 	ASSERT_LE(0, self->buf);
-	self->p = map_pages(variant->size, MAP_SHARED, self->buf);
+	self->p = map_pages(self->size, MAP_SHARED, self->buf);
 	ASSERT_NE(NULL, self->p);
 }
 
 FIXTURE_TEARDOWN(bounce)
 {
 	if (self->p)
-		munmap(self->p, variant->size);
+		munmap(self->p, self->size);
 	if (self->buf > 0)
 		close(self->buf);
 	EXPECT_EQ(0, close_device(self->fd, &self->n));
@@ -70,11 +75,11 @@ TEST_F_TIMEOUT(bounce, is_imported, PATIENCE)
 {
 	size_t i, wrong = 0;
 
-	fill_pages(self->p, variant->size, 6);
+	fill_pages(self->p, self->size, 6);
 	EXPECT_EQ(0, testmod("bounce %d 1", self->buf));
-	EXPECT_FALSE(intact(self->p, variant->size, 6));
+	EXPECT_FALSE(intact(self->p, self->size, 6));
 	EXPECT_EQ(0, testmod("bounce %d 255", self->buf));
-	EXPECT_TRUE(intact(self->p, variant->size, 6));
+	EXPECT_TRUE(intact(self->p, self->size, 6));
 	EXPECT_EQ(0, testmod("bounce %d 3", self->buf));
 	for (i = sizeof(long); i < PAGE; i++)
 		wrong += self->p[i] != 3;
@@ -88,7 +93,7 @@ TEST_F_TIMEOUT(bounce, is_written_by_both, PATIENCE)
 
 	EXPECT_EQ(0, testmod("write_behind %d 5", self->buf));
 	EXPECT_EQ(6, self->p[0]);
-	for (i = 1; i < variant->size; i++)
+	for (i = 1; i < self->size; i++)
 		wrong += self->p[i] != 5;
 	EXPECT_EQ(0, wrong);
 }

@@ -20,6 +20,8 @@
 FIXTURE(broken)
 {
 	int nid;
+	size_t size;
+	size_t at;		/* the page that breaks */
 	long used;		/* those of tests before, which are lost */
 	int fd;
 };
@@ -27,8 +29,8 @@ FIXTURE(broken)
 FIXTURE_VARIANT(broken)
 {
 	unsigned int flags;
-	size_t size;
-	size_t at;		/* the page that breaks */
+	size_t size, pages;	/* bytes, and pages beside */
+	size_t at, page;
 };
 
 FIXTURE_VARIANT_ADD(broken, first) {
@@ -37,34 +39,41 @@ FIXTURE_VARIANT_ADD(broken, first) {
 
 FIXTURE_VARIANT_ADD(broken, middle) {
 	.size = 8 * HUGE,
-	.at = 3 * HUGE + 7 * PAGE,
+	.at = 3 * HUGE,
+	.page = 7,
 };
 
 FIXTURE_VARIANT_ADD(broken, last) {
-	.size = 8 * HUGE + 3 * PAGE,
-	.at = 8 * HUGE + 2 * PAGE,
+	.size = 8 * HUGE,
+	.pages = 3,
+	.at = 8 * HUGE,
+	.page = 2,
 };
 
 FIXTURE_VARIANT_ADD(broken, single) {
-	.size = PAGE,
+	.pages = 1,
 };
 
 FIXTURE_VARIANT_ADD(broken, huge) {
 	.flags = DEVMEM_ALLOC_HUGE,
 	.size = 8 * HUGE,
-	.at = 5 * HUGE + PAGE,
+	.at = 5 * HUGE,
+	.page = 1,
 };
 
 FIXTURE_VARIANT_ADD(broken, contiguous) {
 	.flags = CONTIG,
-	.size = 8 * HUGE + PAGE,
-	.at = 2 * HUGE + 5 * PAGE,
+	.size = 8 * HUGE,
+	.pages = 1,
+	.at = 2 * HUGE,
+	.page = 5,
 };
 
 FIXTURE_VARIANT_ADD(broken, contiguous_huge) {
 	.flags = CONTIG | DEVMEM_ALLOC_HUGE,
 	.size = 8 * HUGE,
-	.at = 8 * HUGE - PAGE,
+	.at = 8 * HUGE,
+	.page = -1UL,
 };
 
 FIXTURE_SETUP(broken)
@@ -76,6 +85,10 @@ FIXTURE_SETUP(broken)
 		SKIP(return, "needs root and a device node");
 	if (access("/proc/sys/vm/memory_failure_recovery", F_OK))
 		SKIP(return, "no CONFIG_MEMORY_FAILURE");
+	if (variant->flags & DEVMEM_ALLOC_HUGE && pmd_bytes != HUGE)
+		SKIP(return, "huge pages of %lu MB", pmd_bytes / MIB);
+	self->size = variant->size + variant->pages * PAGE;
+	self->at = variant->at + variant->page * PAGE;
 	ASSERT_EQ(0, testmod_load());
 	self->fd = open(DEV, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd);
@@ -115,19 +128,19 @@ TEST_F_TIMEOUT(broken, stays_out, PATIENCE)
 	struct devmem_info info;
 	int buf;
 
-	buf = devmem_alloc(self->fd, self->nid, variant->size,
+	buf = devmem_alloc(self->fd, self->nid, self->size,
 			   EXACT | variant->flags, 0);
 	ASSERT_LE(0, buf);
 	ASSERT_EQ(0, testmod("broken %d 0", buf));
-	ASSERT_EQ(0, testmod("break %d %lu", buf, variant->at / PAGE));
+	ASSERT_EQ(0, testmod("break %d %lu", buf, self->at / PAGE));
 	EXPECT_EQ(0, testmod("broken %d 1", buf));
 
 	/* Who comes upon it is told, as of any broken page. */
-	EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, variant->at, PAGE)));
-	if (variant->at / HUGE < variant->size / HUGE) {
-		EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, variant->at, HUGE)));
+	EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, self->at, PAGE)));
+	if (self->at / HUGE < self->size / HUGE) {
+		EXPECT_EQ(SIGBUS, WTERMSIG(looks_at(buf, self->at, HUGE)));
 		/* The others of its huge page are as good as before. */
-		EXPECT_EQ(0, looks_at(buf, variant->at ^ PAGE, HUGE));
+		EXPECT_EQ(0, looks_at(buf, self->at ^ PAGE, HUGE));
 	}
 	close(buf);
 	EXPECT_EQ(self->used + 1,

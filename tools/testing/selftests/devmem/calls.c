@@ -104,7 +104,7 @@ TEST_F(nodes, grows_down)
  * pages on the device, the program's text where the page cache is.
  */
 #define CHILD_NODE	"DEVMEM_KINDS_CHILD"
-static char data_and_more[33 * PAGE] = "initialised";
+static char data_and_more[33 * MAX_PAGE] = "initialised";
 
 static void __attribute__((constructor)) run_as_child(void)
 {
@@ -216,6 +216,8 @@ TEST_F(nodes, process_collapse)
 	char *p;
 	int fd;
 
+	if (pmd_bytes != HUGE)
+		SKIP(return, NO_COLLAPSE);
 	pid = start_holder(make_huge, HUGE, 7, &p);
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, move_others(pid, p, HUGE, self->n.d1));

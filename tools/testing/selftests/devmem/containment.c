@@ -101,10 +101,11 @@ static int step_thp(int i)
 	return 0;
 }
 
-/* Nothing but the zero page, and a page table for every 2 MB */
+/* Nothing but the zero page, and 1 MB of page tables for it */
 static int step_page_tables(int i)
 {
-	size_t size = 256 * 2 * MIB;
+	const size_t span = PAGE / sizeof(long) * PAGE;
+	size_t size = MIB / PAGE * span;
 	const char *p = map(size, PROT_READ, MAP_NORESERVE);
 	size_t at;
 
@@ -112,7 +113,7 @@ static int step_page_tables(int i)
 	if (p == MAP_FAILED)
 		return -errno;
 	madvise((void *)p, size, MADV_NOHUGEPAGE);
-	for (at = 0; at < size; at += 2 * MIB)
+	for (at = 0; at < size; at += span)
 		sink += p[at];
 
 	return 0;

@@ -83,7 +83,7 @@ refused() {
 displaces() {
 	local half=$((MANAGED / 2)) before
 
-	tenant $((MANAGED * 3 / 4 >> 8))
+	tenant $((MANAGED * 3 * PAGE_KB / 4 >> 10))
 	before=$(vmstat coherent_displaced)
 	expect_testmod 0 contig "$NID" $half 1
 	(($(vmstat coherent_displaced) - before >= MANAGED / 4)) ||

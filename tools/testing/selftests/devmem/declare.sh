@@ -81,7 +81,7 @@ expect_device_node() {
 	expect "zones of node $NID" "$(zone_names "$NID")" Coherent
 	[[ -e $NODE_DIR/node$NID/device_coherent/start ]] ||
 		fail "node $NID has no folder device_coherent"
-	((MEM_TOTAL - $(meminfo MemTotal) < BLOCK_PAGES * 4 / 16)) ||
+	((MEM_TOTAL - $(meminfo MemTotal) < BLOCK_PAGES * PAGE_KB / 16)) ||
 		fail "MemTotal was $MEM_TOTAL, is $(meminfo MemTotal)"
 	(($(meminfo MemTotal) <= MEM_TOTAL)) ||
 		fail "MemTotal was $MEM_TOTAL, is $(meminfo MemTotal)"

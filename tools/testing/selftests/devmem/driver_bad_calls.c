@@ -399,7 +399,7 @@ TEST_F(call, read_only)
 static __u32 strange_number(unsigned int *seed)
 {
 	static const __u32 numbers[] = {
-		0, 1, 2, 3, 7, PAGE, HUGE, INT_MAX, INT_MIN, UINT_MAX,
+		0, 1, 2, 3, 7, 4096, MAX_PAGE, HUGE, INT_MAX, INT_MIN, UINT_MAX,
 		0xfffff000,
 	};
 	const size_t n = sizeof(numbers) / sizeof(*numbers);

@@ -114,7 +114,7 @@ TEST_F(dev, migrate_combinations)
 	const unsigned int policy = DEVMEM_MIGRATE_POLICY;
 	const int fd = self->e.fd, d1 = self->e.n.d1, self_fd = DEVMEM_SELF;
 	int me = pidfd_of(getpid(), 0), i;
-	static const __u64 odd[] = { 1, PAGE - 1, PAGE + 1, ULLONG_MAX };
+	const __u64 odd[] = { 1, PAGE - 1, PAGE + 1, ULLONG_MAX };
 	struct devmem_migrate m;
 	char *p = self->e.p;
 

@@ -35,20 +35,23 @@ FIXTURE_SETUP(hugetlb)
 {
 	if (!find_nodes(&self->n) || getuid())
 		SKIP(return, "needs root, two system nodes and two device nodes");
-	if (access("/proc/sys/vm/nr_hugepages", W_OK))
+	if (access(POOL "nr_hugepages", W_OK))
 		SKIP(return, "no hugetlb");
 }
 
 FIXTURE_TEARDOWN_PARENT(hugetlb)
 {
-	write_text("/proc/sys/vm/nr_overcommit_hugepages", "0");
-	write_text("/proc/sys/vm/nr_hugepages", "0");
+	write_text(POOL "nr_overcommit_hugepages", "0");
+	write_text(POOL "nr_hugepages", "0");
 	EXPECT_EQ(0, nodes_left(&self->n));
 }
 
+#define SHARED_HUGE	(IPC_CREAT | SHM_HUGETLB | MAP_HUGE_2MB | 0600)
+
 static char *map_hugetlb(size_t size)
 {
-	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
+	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+			       MAP_HUGE_2MB, -1);
 }
 
 /* Whether a device has a huge page of a pool */
@@ -74,8 +77,8 @@ TEST_F(hugetlb, pool)
 	char *p, *q;
 	int status;
 
-	ASSERT_EQ(0, write_text("/proc/sys/vm/nr_hugepages", "4"));
-	ASSERT_EQ(4, read_number("/proc/sys/vm/nr_hugepages"));
+	ASSERT_EQ(0, write_text(POOL "nr_hugepages", "4"));
+	ASSERT_EQ(4, read_number(POOL "nr_hugepages"));
 	EXPECT_FALSE(pool_has(&self->n));
 	p = map_hugetlb(HUGE);
 	ASSERT_NE(NULL, p);
@@ -106,11 +109,11 @@ TEST_F(hugetlb, empty)
 {
 	int id;
 
-	ASSERT_EQ(0, write_text("/proc/sys/vm/nr_hugepages", "0"));
+	ASSERT_EQ(0, write_text(POOL "nr_hugepages", "0"));
 	ASSERT_EQ(0, set_policy(MPOL_BIND, NODE(self->n.d1)));
 	EXPECT_EQ(NULL, map_hugetlb(HUGE));
 	EXPECT_EQ(ENOMEM, errno);
-	id = shmget(IPC_PRIVATE, HUGE, IPC_CREAT | SHM_HUGETLB | 0600);
+	id = shmget(IPC_PRIVATE, HUGE, SHARED_HUGE);
 	EXPECT_EQ(-1, id);
 	EXPECT_EQ(ENOMEM, errno);
 }
@@ -122,11 +125,11 @@ TEST_F(hugetlb, surplus)
 	pid_t pid;
 	char *p;
 
-	ASSERT_EQ(0, write_text("/proc/sys/vm/nr_overcommit_hugepages", "4"));
+	ASSERT_EQ(0, write_text(POOL "nr_overcommit_hugepages", "4"));
 	ASSERT_EQ(0, set_policy(MPOL_BIND, NODE(self->n.d1)));
-	write_text("/proc/sys/vm/nr_hugepages_mempolicy", "2");
+	write_text(POOL "nr_hugepages_mempolicy", "2");
 	EXPECT_FALSE(pool_has(&self->n));
-	id = shmget(IPC_PRIVATE, HUGE, IPC_CREAT | SHM_HUGETLB | 0600);
+	id = shmget(IPC_PRIVATE, HUGE, SHARED_HUGE);
 	if (id >= 0) {
 		p = shmat(id, NULL, 0);
 		shmctl(id, IPC_RMID, NULL);

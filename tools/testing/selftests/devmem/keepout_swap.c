@@ -114,7 +114,7 @@ TEST_F(out, shared_readahead)
 	long read_ahead, swapped;
 	size_t i;
 
-	if (swap_on_loop(8) || !cg_enter("memory"))
+	if (swap_on_loop(4 * size / MIB) || !cg_enter("memory"))
 		SKIP(return, "no swap on /dev/loop0, or no memory controller");
 	write_text("/proc/sys/vm/page-cluster", "3");
 	mine = place_shared(size, 0, 1);

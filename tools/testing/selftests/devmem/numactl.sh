@@ -34,7 +34,7 @@ trap 'rm -rf "$WORK"' EXIT
 PAGES=2048
 # An unmodified program with that many pages of its own, and what it has where.
 # The last command keeps the shell from becoming the one before.
-HOLD="printf -v text '%$((PAGES * 4096))s' x"
+HOLD="printf -v text '%$((PAGES * PAGE_SIZE))s' x"
 PROGRAM="$HOLD; cat /proc/\$\$/numa_maps; :"
 
 # numa_maps on standard input: anonymous pages, as "NID:PAGES ...". A page or
@@ -204,28 +204,28 @@ refusals() {
 }
 
 shared_memory() {
-	local file=/dev/shm/devmem-$$ before1 before2 half=$((PAGES * 2))
+	local file=/dev/shm/devmem-$$ before1 before2 half=$((PAGES * PAGE_KB / 2))
 
 	before1=$(node_meminfo "$D1" Shmem)
 	before2=$(node_meminfo "$D2" Shmem)
-	numactl --length=$((PAGES * 4))k --file="$file" --membind="$D1" --touch
+	numactl --length=$((PAGES * PAGE_KB))k --file="$file" --membind="$D1" --touch
 	expect "kB of shmem" "$(node_meminfo "$D1" Shmem)" \
-		$((before1 + PAGES * 4))
-	expect "dump" "$(numactl --length=$((PAGES * 4))k --file="$file" \
+		$((before1 + PAGES * PAGE_KB))
+	expect "dump" "$(numactl --length=$((PAGES * PAGE_KB))k --file="$file" \
 		--dump-nodes | awk '{ print $2 }' | sort -u)" "$D1"
-	numactl --length=$((PAGES * 4))k --file="$file" --dump |
+	numactl --length=$((PAGES * PAGE_KB))k --file="$file" --dump |
 		grep -q "bind *: *$D1" || fail "--dump doesn't say bind: $D1"
 	rm "$file"
 	expect "kB of shmem" "$(node_meminfo "$D1" Shmem)" "$before1"
 
 	# Two halves with two policies
 	numactl --length=${half}k --file="$file" --membind="$D2" --touch
-	numactl --offset=${half}k --length=$((PAGES * 4))k --file="$file" \
+	numactl --offset=${half}k --length=$((PAGES * PAGE_KB))k --file="$file" \
 		--membind="$S0" --touch
 	expect "kB of shmem" "$(node_meminfo "$D2" Shmem)" $((before2 + half))
 	rm "$file"
 
-	numactl --length=$((PAGES * 4))k --shm="$WORK/key" \
+	numactl --length=$((PAGES * PAGE_KB))k --shm="$WORK/key" \
 		--interleave="$D1,$D2" --touch >/dev/null 2>&1
 	expect "kB of shmem" "$(node_meminfo "$D1" Shmem)" $((before1 + half))
 	expect "kB of shmem" "$(node_meminfo "$D2" Shmem)" $((before2 + half))
@@ -233,7 +233,7 @@ shared_memory() {
 	expect "kB of shmem" "$(node_meminfo "$D1" Shmem)" "$before1"
 
 	# All nodes: nothing of it on a device
-	numactl --length=$((PAGES * 4))k --file="$file" --interleave=all --touch
+	numactl --length=$((PAGES * PAGE_KB))k --file="$file" --interleave=all --touch
 	expect "kB of shmem" "$(node_meminfo "$D1" Shmem)" "$before1"
 	expect "kB of shmem" "$(node_meminfo "$D2" Shmem)" "$before2"
 	rm "$file"
@@ -292,7 +292,7 @@ numastat_of_process() {
 	numastat -p "$PID" >"$WORK/table"
 	mb=$(column "$WORK/table" Total "$D1")
 	echo "# $mb MB on node $D1"
-	((${mb%.*} >= PAGES / 256)) || fail "$mb MB on node $D1"
+	((${mb%.*} >= PAGES * PAGE_KB / 1024)) || fail "$mb MB on node $D1"
 	mb=$(column "$WORK/table" Total "$D2")
 	expect "MB on node $D2" "$mb" 0.00
 	let_go

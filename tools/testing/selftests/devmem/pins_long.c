@@ -89,16 +89,16 @@ FIXTURE_TEARDOWN(pin)
 static void place(struct __test_metadata *_metadata, struct area *a,
 		  enum kind kind, bool moved, int dev, unsigned int seed)
 {
-	const char *event = kind == SHARED_HUGE ? "thp_file_alloc" :
-						  "thp_fault_alloc";
-	long before = vm_event(event);
+	const char *made = kind == SHARED_HUGE ? HUGE_FILES "stats/shmem_alloc" :
+						 HUGE_FILES "stats/anon_fault_alloc";
+	long before = read_number(made);
 
 	ASSERT_TRUE(make_area(a, kind));
 	if (!moved)
 		ASSERT_EQ(0, mbind_nodes(a->p, SIZE, MPOL_BIND, 1UL << dev, 0));
 	fill_pages(a->p, SIZE, seed);
 	if (is_huge(kind))
-		ASSERT_EQ(before + (long)(SIZE / HUGE), vm_event(event));
+		ASSERT_EQ(before + (long)(SIZE / HUGE), read_number(made));
 	if (moved) {
 		ASSERT_EQ(0, on_node(a->p, SIZE, dev));
 		move(a->p, SIZE, dev, NULL);

@@ -27,6 +27,7 @@
 #define MAX_THREADS	64
 #define BUSY_SIZE	(32 * MIB)
 #define BUSY_PAGES	((long)(BUSY_SIZE / PAGE))
+#define BUSY_MOST	(BUSY_SIZE / 4096)	/* with the smallest pages */
 
 struct busy {
 	pthread_t thread;
@@ -69,8 +70,8 @@ static void *use(void *arg)
 /* Return: pages that stayed, -1 for an error */
 static long by_move_pages(char *p, int node)
 {
-	static int to[BUSY_PAGES], status[BUSY_PAGES];
-	static void *address[BUSY_PAGES];
+	static int to[BUSY_MOST], status[BUSY_MOST];
+	static void *address[BUSY_MOST];
 	long i, left = 0;
 
 	for (i = 0; i < BUSY_PAGES; i++) {

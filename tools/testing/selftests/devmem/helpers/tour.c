@@ -30,7 +30,7 @@
 #include "../lib/where.h"
 
 /* What numa_program takes at a time */
-#define PROGRAM_PAGES	(64 * MIB >> 12)
+#define PROGRAM_PAGES	((long)(64 * MIB / PAGE))
 #define CACHE_SECONDS	6
 #define LIVE_ROOM	24
 #define FUNCTIONS	48

@@ -10,6 +10,7 @@ DEVMEM_DIR=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 NODE_DIR=/sys/devices/system/node
 TESTMOD=/sys/kernel/debug/device_coherent_test
 PAGE_SIZE=$(getconf PAGESIZE)
+PAGE_KB=$((PAGE_SIZE / 1024))
 export LC_ALL=C
 
 # KASAN and its like: slow, and an eighth of all memory is their own.
@@ -246,7 +247,8 @@ node_free() {
 # kB of system memory that are free, those on lists of CPUs included
 system_free() {
 	echo 3 >/proc/sys/vm/drop_caches
-	zones_now | awk '$2 != "Coherent" { n += $3 + $4 } END { print n * 4 }'
+	zones_now | awk -v kb="$PAGE_KB" \
+		'$2 != "Coherent" { n += $3 + $4 } END { print n * kb }'
 }
 
 vmstat() {

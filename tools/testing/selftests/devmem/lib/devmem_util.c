@@ -24,6 +24,32 @@
 
 #define TESTMOD		"/sys/kernel/debug/device_coherent_test/command"
 
+unsigned long page_bytes, pmd_bytes;
+
+/*
+ * Where a huge page is larger than a test's node (512 MB with pages of 64 KiB), those
+ * of 2 MB that consist of several entries are what is huge.
+ */
+static void huge_as_tests_mean_it(void)
+{
+	char path[96];
+
+	write_text(HUGE_FILES "enabled", "inherit");
+	write_text(HUGE_FILES "shmem_enabled", "inherit");
+	snprintf(path, sizeof(path), THP "hugepages-%lukB/enabled", pmd_bytes / 1024);
+	write_text(path, "never");
+	snprintf(path, sizeof(path), THP "hugepages-%lukB/shmem_enabled", pmd_bytes / 1024);
+	write_text(path, "never");
+}
+
+static void __attribute__((constructor(101))) read_sizes(void)
+{
+	page_bytes = sysconf(_SC_PAGESIZE);
+	pmd_bytes = read_number(THP "hpage_pmd_size");
+	if (pmd_bytes > HUGE && pmd_bytes != -1UL)
+		huge_as_tests_mean_it();
+}
+
 /* "0-1,4" */
 static int parse_list(const char *list, int *ids)
 {
@@ -915,15 +941,16 @@ void cg_leave(void)
 /* What mkswap does; starting it takes longer than all that is swapped here. */
 static int make_swap(int fd, long pages)
 {
-	char page[PAGE] = "";
 	struct {
 		unsigned int version, last_page, nr_bad;
 	} header = { 1, pages - 1, 0 };
+	char page[PAGE];
 
+	memset(page, 0, PAGE);
 	memcpy(page + 1024, &header, sizeof(header));
 	memcpy(page + PAGE - 10, "SWAPSPACE2", 10);
 
-	return pwrite(fd, page, PAGE, 0) == PAGE ? fsync(fd) : -1;
+	return pwrite(fd, page, PAGE, 0) == (ssize_t)PAGE ? fsync(fd) : -1;
 }
 
 /*

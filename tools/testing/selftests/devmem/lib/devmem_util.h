@@ -28,6 +28,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE	23
 #endif
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB		(21 << 26)	/* of shmget(), too */
+#endif
 #ifndef MPOL_F_NUMA_BALANCING
 #define MPOL_F_NUMA_BALANCING	0x2000
 #endif
@@ -40,7 +43,8 @@
 
 #define MAX_NODES	64
 #define MIB		0x100000UL
-#define PAGE		4096UL
+#define PAGE		page_bytes	/* of the machine */
+#define MAX_PAGE	0x10000UL
 #define HUGE		(2 * MIB)
 #define NONE		MAX_NODES	/* index in where(): not on any node */
 #define BIT(n)		(1UL << (n))
@@ -50,6 +54,11 @@
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
 #define KHUGEPAGED	THP "khugepaged/"
 #define KSM		"/sys/kernel/mm/ksm/"
+#define HUGE_FILES	THP "hugepages-2048kB/"	/* of HUGE */
+#define POOL		"/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+/* Known before any constructor that has no priority: of a page, of a huge page */
+extern unsigned long page_bytes, pmd_bytes;
 
 /* Of /proc/PID/pagemap; those of /proc/kpageflags are KPF_* */
 #define PAGEMAP_PFN		(BIT(55) - 1)
@@ -72,6 +81,9 @@ struct node_pages {
 	long pcp;
 	long min;
 };
+
+/* Where huge pages are larger, and those of HUGE bytes aren't made so. */
+#define NO_COLLAPSE	"MADV_COLLAPSE makes huge pages of a page table's size"
 
 /* Return: number of nodes in a file of /sys/devices/system/node; ids in @ids */
 int read_node_list(const char *name, int *ids);

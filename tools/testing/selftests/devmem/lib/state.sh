@@ -48,7 +48,7 @@ meminfo_lines() {
 	for name in MemTotal CommitLimit SwapTotal; do
 		echo "meminfo.$name $(meminfo $name)"
 	done
-	kb=$(($(waiting) * 4))
+	kb=$(($(waiting) * PAGE_KB))
 	for name in MemFree MemAvailable; do
 		echo "meminfo.$name $(($(meminfo $name) + kb))"
 	done
