@@ -371,6 +371,13 @@ static void by_shmem(void)
 		give_up("shared memory");
 }
 
+/* The same, still empty: the policy is that of who has made it. */
+static void by_shared_policy(void)
+{
+	at = map_pages(SIZE, MAP_SHARED, shared_fd);
+	fill_pages(at, SIZE, 1);
+}
+
 /* By somebody else's system call */
 static void by_move_pages(pid_t pid, char *p)
 {
@@ -440,6 +447,10 @@ FIXTURE_VARIANT_ADD(victim, shmem) {
 	.how = by_shmem,
 };
 
+FIXTURE_VARIANT_ADD(victim, shmem_of_others) {
+	.how = by_shared_policy,
+};
+
 FIXTURE_VARIANT_ADD(victim, move_pages) {
 	.how = unbound,
 	.then = by_move_pages,
@@ -468,6 +479,11 @@ FIXTURE_SETUP(victim)
 	if (variant->how == by_shmem) {
 		p = fill_on(dev, SIZE, MAP_SHARED, shared_fd);
 		ASSERT_NE(NULL, p);
+		munmap(p, SIZE);
+	}
+	if (variant->how == by_shared_policy) {
+		p = map_pages(SIZE, MAP_SHARED, shared_fd);
+		ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, NODE(dev), 0));
 		munmap(p, SIZE);
 	}
 	/* The same place in all processes */

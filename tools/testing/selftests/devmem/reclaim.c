@@ -282,6 +282,41 @@ static long no_watermark_boost(void)
 	return factor;
 }
 
+/*
+ * A strict policy has nowhere else to go: it gets what was given back a moment ago,
+ * too, however soon after the device was found full.
+ */
+static void give_back_and_take(struct __test_metadata *_metadata,
+			       unsigned long mask, size_t size)
+{
+	char *p = map_pages(size + SIZE, MAP_PRIVATE | MAP_ANONYMOUS |
+			    MAP_NORESERVE, -1);
+	char *last = p + size + SIZE - 16 * PAGE;
+	int i;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mbind_nodes(p, size + SIZE, MPOL_BIND, mask, 0));
+	for (i = 0; i < 8; i++) {
+		/* Now it is full. */
+		EXPECT_EQ(-1, madvise(p, size + SIZE, MADV_POPULATE_WRITE));
+		ASSERT_EQ(0, madvise(p, 256 * PAGE, MADV_FREE));
+		EXPECT_EQ(0, madvise(last, 16 * PAGE, MADV_POPULATE_WRITE));
+		madvise(last, 16 * PAGE, MADV_DONTNEED);
+	}
+	munmap(p, size + SIZE);
+}
+
+TEST_F_TIMEOUT(device, given_back_just_now, PATIENCE)
+{
+	give_back_and_take(_metadata, self->d1, self->size);
+}
+
+TEST_F_TIMEOUT(device, given_back_just_now_on_several, PATIENCE)
+{
+	give_back_and_take(_metadata, self->d1 | NODE(self->dev[1]),
+			   self->size + node_bytes(self->dev[1]));
+}
+
 /* Those of a strict policy have nowhere else to go, several devices or not. */
 TEST_F_TIMEOUT(device, move_makes_room_on_several, PATIENCE)
 {
@@ -378,7 +413,7 @@ TEST_F_TIMEOUT(device, move_both_busy, PATIENCE)
 
 TEST_F_TIMEOUT(device, move_huge_page, PATIENCE)
 {
-	long before = vm_event("thp_fault_alloc");
+	long before = read_number(HUGE_FILES "stats/anon_fault_alloc");
 	struct tenant cold;
 	char *p;
 
@@ -392,7 +427,7 @@ TEST_F_TIMEOUT(device, move_huge_page, PATIENCE)
 	EXPECT_EQ((long)(4 * HUGE / PAGE),
 		  on_node(p, 4 * HUGE, self->dev[0]));
 	EXPECT_TRUE(intact(p, 4 * HUGE, 2));
-	EXPECT_GE(vm_event("thp_fault_alloc"), before);
+	EXPECT_GE(read_number(HUGE_FILES "stats/anon_fault_alloc"), before);
 	EXPECT_EQ(0, end_tenant(&cold));
 	munmap(p, 4 * HUGE);
 }
