@@ -25,8 +25,8 @@ help:
 	@echo 'make debug          the patched kernel with KASAN, lockdep and friends'
 	@echo 'make off            the patched kernel with the option off'
 	@echo 'make selftests      the tests and the tour (build/selftests)'
-	@echo '                    These five, check and run for another machine: ARCH=arm64 (PAGES=64k or 16k: not'
-	@echo '                    tested yet); guests of another architecture run Debian from build/root-ARCH'
+	@echo '                    These five, check and run for another machine: ARCH=arm64 (PAGES=64k, or 16k,'
+	@echo '                    not tested yet); guests of another architecture run Debian from build/root-ARCH'
 	@echo
 	@echo 'make deb            Debian packages of kernel, headers and devmem(1), in build/deb; FLAVOUR=amd64'
 	@echo '                    (default) or cloud-amd64, CONFIG=running or CONFIG=/path: the configuration'
