@@ -196,9 +196,10 @@ static bool split_partly_mapped(int nid, int *busy) { return false; }
 /*
  * Lazily freed pages (MADV_FREE) that weren't written to since. They are all
  * that a device has on the lists of file pages. To look for them takes a look at
- * every cgroup; if all that there are can't be had, not again for a while.
+ * every cgroup; if all that there are can't be had, those who have another place to
+ * go don't look again for a while.
  */
-static bool free_lazily_freed(int nid, gfp_t gfp)
+static bool free_lazily_freed(int nid, gfp_t gfp, bool thorough)
 {
 	static unsigned long none_until[MAX_NUMNODES];
 	struct zone *zone = &NODE_DATA(nid)->node_zones[ZONE_DEVICE_COHERENT];
@@ -206,7 +207,7 @@ static bool free_lazily_freed(int nid, gfp_t gfp)
 	/* The zone's counters are exact. */
 	if ((!zone_page_state(zone, NR_ZONE_INACTIVE_FILE) &&
 	     !zone_page_state(zone, NR_ZONE_ACTIVE_FILE)) ||
-	    time_before(jiffies, READ_ONCE(none_until[nid])))
+	    (!thorough && time_before(jiffies, READ_ONCE(none_until[nid]))))
 		return false;
 
 	if (device_coherent_shrink(nid, gfp, BATCH, DEVICE_COHERENT_LAZYFREE))
@@ -302,7 +303,8 @@ static struct page *drain_and_look(struct device_coherent_request *req)
 }
 
 /* Collects, until there is a page, what is free but for being freed. */
-static struct page *collect(struct device_coherent_request *req, int *busy)
+static struct page *collect(struct device_coherent_request *req, int *busy,
+			    bool thorough)
 {
 	int nid = zone_to_nid(req->zone);
 	struct page *page;
@@ -311,7 +313,7 @@ static struct page *collect(struct device_coherent_request *req, int *busy)
 	page = drain_and_look(req);
 	if (!page && split_partly_mapped(nid, busy))
 		page = drain_and_look(req);
-	if (!page && free_lazily_freed(nid, req->gfp))
+	if (!page && free_lazily_freed(nid, req->gfp, thorough))
 		page = drain_and_look(req);
 
 	return page;
@@ -330,7 +332,7 @@ static struct page *collect_thoroughly(struct device_coherent_request *req)
 	for (i = 0; i < BUSY_TRIES; i++) {
 		busy = 0;
 		lru_add_drain_all();
-		page = collect(req, &busy);
+		page = collect(req, &busy, true);
 		if (!page && free_from_swap_cache(req->zone))
 			page = drain_and_look(req);
 		if (page || !busy || fatal_signal_pending(current))
@@ -359,7 +361,7 @@ static bool collect_alone(struct device_coherent_request *req, bool thorough,
 		*page = device_coherent_try_alloc(req);
 		return false;
 	}
-	*page = collect(req, &busy);
+	*page = collect(req, &busy, false);
 	if (!*page && thorough)
 		*page = collect_thoroughly(req);
 	mutex_unlock(lock);

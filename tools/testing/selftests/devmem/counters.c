@@ -378,6 +378,29 @@ static void by_shared_policy(void)
 	fill_pages(at, SIZE, 1);
 }
 
+/* By somebody who isn't an ancestor, whose children are looked into, too */
+static pid_t bind_shared(void)
+{
+	pid_t pid = fork();
+	char *p;
+
+	if (!pid) {
+		p = map_pages(SIZE, MAP_SHARED, shared_fd);
+		_exit(!p || mbind_nodes(p, SIZE, MPOL_BIND, NODE(dev), 0));
+	}
+
+	return pid;
+}
+
+static int wait_status(pid_t pid)
+{
+	int status = -1;
+
+	waitpid(pid, &status, 0);
+
+	return status;
+}
+
 /* By somebody else's system call */
 static void by_move_pages(pid_t pid, char *p)
 {
@@ -481,11 +504,8 @@ FIXTURE_SETUP(victim)
 		ASSERT_NE(NULL, p);
 		munmap(p, SIZE);
 	}
-	if (variant->how == by_shared_policy) {
-		p = map_pages(SIZE, MAP_SHARED, shared_fd);
-		ASSERT_EQ(0, mbind_nodes(p, SIZE, MPOL_BIND, NODE(dev), 0));
-		munmap(p, SIZE);
-	}
+	if (variant->how == by_shared_policy)
+		ASSERT_EQ(0, wait_status(bind_shared()));
 	/* The same place in all processes */
 	at = map_huge(SIZE);
 	munmap(at, SIZE);
