@@ -21,6 +21,8 @@ MACHINE=(--mem 512M --device-mem "128M,256M" --no-register
 
 # A CPU of its own for node 1
 CPU="-smp 3,sockets=3,cores=1,threads=1 -numa cpu,node-id=1,socket-id=2,core-id=0,thread-id=0"
+# One that may come later: the firmware knows of it.
+ABSENT="-smp 2,maxcpus=3,sockets=3,cores=1,threads=1 -numa cpu,node-id=1,socket-id=2,core-id=0,thread-id=0"
 
 # A node that the direct map has a page of 1 GB for, instead of those two
 GIB="--mem 2G --device-mem 1G --append memory_hotplug.memmap_on_memory=1"
@@ -32,8 +34,8 @@ EMPTY="--empty-nodes 1 --hotplug-mem 128M"
 WORDS=$(printf '128M@%dG,' {1000..1128})
 
 # One boot each: name; value; device nodes as NID:MB/DISTANCE to node 0; more
-# parameters, or CPU, GIB, EMPTY or INIT. Words that are refused one by one share a boot with one
-# that is good: it has to be taken all the same.
+# parameters, or CPU, ABSENT, GIB, EMPTY or INIT. Words that are refused one by one share
+# a boot with one that is good: it has to be taken all the same.
 BOOTS=(
 	"two_nodes;node:1,node:2;1:128/40 2:128/40;"
 	"carve_out;128M@256M;3:128/20;"
@@ -55,6 +57,7 @@ BOOTS=(
 	"restricted;restricted,node:1;1:128/40;"
 	"numa_off;node:1,128M@256M,sp,spare:1,gi;;numa=off"
 	"node_with_cpu;node:1,node:2;2:128/40;CPU"
+	"node_with_absent_cpu;node:1,node:2;2:128/40;ABSENT"
 )
 
 # What the console of a boot has to say: boot; name; expression
@@ -107,14 +110,15 @@ SAID=(
 	"numa_off;initiators;'gi' refused: numa=off"
 	"numa_off;spare;'spare' refused: numa=off"
 	"node_with_cpu;why;'node:1' refused: node 1 has CPUs"
+	"node_with_absent_cpu;why;'node:1' refused: node 1 has CPUs"
 )
 
 start_boot() {
 	local name value more words options=("${MACHINE[@]}")
 
 	IFS=';' read -r name value _ more <<<"$1"
-	if [[ $more == CPU ]]; then
-		options+=(--qemu "$CPU")
+	if [[ $more == CPU || $more == ABSENT ]]; then
+		options+=(--qemu "${!more}")
 		more=
 	elif [[ $more == EMPTY ]]; then
 		read -ra words <<<"$EMPTY"

@@ -371,10 +371,10 @@ static void by_shmem(void)
 		give_up("shared memory");
 }
 
-/* The same, still empty: the policy is that of who has made it. */
+/* Copies of pages of it: they follow the policy that somebody gave the original. */
 static void by_shared_policy(void)
 {
-	at = map_pages(SIZE, MAP_SHARED, shared_fd);
+	at = map_pages(SIZE, MAP_PRIVATE, shared_fd);
 	fill_pages(at, SIZE, 1);
 }
 
@@ -470,7 +470,7 @@ FIXTURE_VARIANT_ADD(victim, shmem) {
 	.how = by_shmem,
 };
 
-FIXTURE_VARIANT_ADD(victim, shmem_of_others) {
+FIXTURE_VARIANT_ADD(victim, copies_of_shmem) {
 	.how = by_shared_policy,
 };
 
