@@ -20,9 +20,10 @@ MACHINE=(--mem 512M --device-mem "128M,256M" --no-register
 	 --qemu "-machine max-ram-below-4g=2G")
 
 # A CPU of its own for node 1
-CPU="-smp 3,sockets=3,cores=1,threads=1 -numa cpu,node-id=1,socket-id=2,core-id=0,thread-id=0"
+ITS_CPU="-numa cpu,node-id=1,socket-id=2,core-id=0,thread-id=0"
+CPU="-smp 3,sockets=3,cores=1,threads=1 $ITS_CPU"
 # One that may come later: the firmware knows of it.
-ABSENT="-smp 2,maxcpus=3,sockets=3,cores=1,threads=1 -numa cpu,node-id=1,socket-id=2,core-id=0,thread-id=0"
+ABSENT="-smp 2,maxcpus=3,sockets=3,cores=1,threads=1 $ITS_CPU"
 
 # A node that the direct map has a page of 1 GB for, instead of those two
 GIB="--mem 2G --device-mem 1G --append memory_hotplug.memmap_on_memory=1"
@@ -117,8 +118,11 @@ start_boot() {
 	local name value more words options=("${MACHINE[@]}")
 
 	IFS=';' read -r name value _ more <<<"$1"
-	if [[ $more == CPU || $more == ABSENT ]]; then
-		options+=(--qemu "${!more}")
+	if [[ $more == CPU ]]; then
+		options+=(--qemu "$CPU")
+		more=
+	elif [[ $more == ABSENT ]]; then
+		options+=(--qemu "$ABSENT")
 		more=
 	elif [[ $more == EMPTY ]]; then
 		read -ra words <<<"$EMPTY"

@@ -25,7 +25,6 @@
 #include "lib/keepout.h"
 #include "../kselftest_harness.h"
 
-
 static long node_pool(int nid, const char *what)
 {
 	char path[160];
