@@ -379,26 +379,19 @@ static void by_shared_policy(void)
 }
 
 /* By somebody who isn't an ancestor, whose children are looked into, too */
-static pid_t bind_shared(void)
+static bool bind_shared(void)
 {
 	pid_t pid = fork();
+	int status = -1;
 	char *p;
 
 	if (!pid) {
 		p = map_pages(SIZE, MAP_SHARED, shared_fd);
 		_exit(!p || mbind_nodes(p, SIZE, MPOL_BIND, NODE(dev), 0));
 	}
-
-	return pid;
-}
-
-static int wait_status(pid_t pid)
-{
-	int status = -1;
-
 	waitpid(pid, &status, 0);
 
-	return status;
+	return !status;
 }
 
 /* By somebody else's system call */
@@ -505,7 +498,7 @@ FIXTURE_SETUP(victim)
 		munmap(p, SIZE);
 	}
 	if (variant->how == by_shared_policy)
-		ASSERT_EQ(0, wait_status(bind_shared()));
+		ASSERT_TRUE(bind_shared());
 	/* The same place in all processes */
 	at = map_huge(SIZE);
 	munmap(at, SIZE);
@@ -794,7 +787,7 @@ FIXTURE_TEARDOWN(cost)
 static long cost_of_choice(void (*what)(void), int tasks)
 {
 	pid_t pids[TASKS];
-	long kills, ns = 0;
+	long kills, ns;
 	int i;
 
 	for (i = 0; i < tasks; i++)

@@ -214,7 +214,6 @@ expect_gone() {
 	! in_iomem || fail "the range is in iomem"
 }
 
-
 comes_and_goes() {
 	local i free slack
 

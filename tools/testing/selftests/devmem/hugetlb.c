@@ -48,12 +48,6 @@ FIXTURE_TEARDOWN_PARENT(hugetlb)
 
 #define SHARED_HUGE	(IPC_CREAT | SHM_HUGETLB | MAP_HUGE_2MB | 0600)
 
-static char *map_hugetlb(size_t size)
-{
-	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
-			       MAP_HUGE_2MB, -1);
-}
-
 /* Whether a device has a huge page of a pool */
 static bool pool_has(const struct nodes *n)
 {

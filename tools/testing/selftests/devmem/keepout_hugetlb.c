@@ -63,16 +63,14 @@ TEST_F(out, hugetlb_pools)
 	ASSERT_EQ(0, write_text(POOL "nr_hugepages", "1"));
 	ASSERT_EQ(0, write_text(POOL "nr_overcommit_hugepages", "4"));
 	ASSERT_EQ(0, set_policy(MPOL_BIND, self->d1));
-	p = map_pages(2 * HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
-		      MAP_HUGE_2MB, -1);
+	p = map_hugetlb(2 * HUGE);
 	EXPECT_NE(NULL, p);
 	if (p)
 		fill_pages(p, 2 * HUGE, 1);
 	ASSERT_EQ(0, set_policy(MPOL_DEFAULT, 0));
 	surplus = read_number(POOL "surplus_hugepages");
 	EXPECT_GT(surplus, 0);
-	q = map_pages(2 * HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
-		      MAP_HUGE_2MB, -1);
+	q = map_hugetlb(2 * HUGE);
 	EXPECT_NE(NULL, q);
 	if (q) {
 		EXPECT_EQ(0, mbind_nodes(q, 2 * HUGE, MPOL_BIND, self->d1, 0));
@@ -108,8 +106,7 @@ TEST_F(out, hugetlb_is_not_moved)
 
 	if (write_text(POOL "nr_hugepages", "2"))
 		SKIP(return, "no hugetlb pages of 2 MiB");
-	p = map_pages(HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
-		      MAP_HUGE_2MB, -1);
+	p = map_hugetlb(HUGE);
 	ASSERT_NE(NULL, p);
 	fill_pages(p, HUGE, 1);
 	EXPECT_EQ(0, move(p, PAGE, self->dev[0], &status));

@@ -538,6 +538,12 @@ char *map_huge_file(size_t size, int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+char *map_hugetlb(size_t size)
+{
+	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+			       MAP_HUGE_2MB, -1);
+}
+
 void khugepaged_sleeps(void)
 {
 	long scans;

@@ -196,6 +196,9 @@ char *map_huge(size_t size);
 /* The same of a file */
 char *map_huge_file(size_t size, int fd);
 
+/* Of the pool of pages of HUGE bytes */
+char *map_hugetlb(size_t size);
+
 /*
  * For a test's constructor: keeps khugepaged off huge pages. It takes
  * references to those of a file that it finds unmapped, so that to move or to
