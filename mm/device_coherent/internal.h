@@ -112,6 +112,11 @@ extern struct device_attribute dev_attr_make_room;
 
 void device_coherent_reset_room(int nid);
 struct page *device_coherent_alloc_full(struct device_coherent_request *req);
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+void device_coherent_unmark(struct folio *folio);
+#else
+static inline void device_coherent_unmark(struct folio *folio) { }
+#endif
 
 /*
  * What is looked at, and told to who mirrors it, at a time: 2 MB, which is a page

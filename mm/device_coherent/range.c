@@ -38,6 +38,9 @@
 /* ... or page tables looked at, or when somebody waits for it. */
 #define BATCH_TABLES	64
 
+/* Of what isn't to be split */
+#define WHOLE_ATTEMPTS	2
+
 /**
  * struct range_walk - a walk over a range
  * @see: looks at @nr present pages of a folio, of which the first has that
@@ -646,9 +649,11 @@ static void put_target(struct folio *dst, unsigned long private)
 
 /*
  * migrate_pages() splits a large folio that there is no room for. If none is to
- * be split, have the room before. What stays is moved to @stay.
+ * be split, have the room before. Those that there is room for are moved to @whole,
+ * what stays to @stay.
  */
-static void reserve_targets(struct range_walk *rw, struct list_head *stay)
+static void reserve_targets(struct range_walk *rw, struct list_head *whole,
+			    struct list_head *stay)
 {
 	struct folio *folio, *tmp, *dst;
 
@@ -658,8 +663,7 @@ static void reserve_targets(struct range_walk *rw, struct list_head *stay)
 		dst = alloc_target(folio, rw);
 		if (dst)
 			list_add_tail(&dst->lru, &rw->reserve);
-		else
-			list_move_tail(&folio->lru, stay);
+		list_move_tail(&folio->lru, dst ? whole : stay);
 	}
 }
 
@@ -748,26 +752,65 @@ static bool set_aside(struct range_walk *rw, struct list_head *held)
 	return false;
 }
 
+/* Let go of by who has it locked, and written out, as MIGRATE_SYNC waits for */
+static void wait_for_all(struct list_head *folios)
+{
+	struct folio *folio;
+
+	list_for_each_entry(folio, folios, lru) {
+		folio_lock(folio);
+		folio_wait_writeback(folio);
+		folio_unlock(folio);
+	}
+}
+
+/*
+ * The second attempt of MIGRATE_SYNC would split those that the first one has
+ * marked (see device_coherent_unmark()): so each is an attempt of its own, with no
+ * mark. What doesn't move is left in @whole.
+ */
+static void move_whole(struct range_walk *rw, struct list_head *whole)
+{
+	struct folio *folio;
+	int i;
+
+	for (i = 0; i < WHOLE_ATTEMPTS && !list_empty(whole); i++) {
+		if (i)
+			wait_for_all(whole);
+		list_for_each_entry(folio, whole, lru)
+			device_coherent_unmark(folio);
+		migrate_pages(whole, get_target, put_target, (unsigned long)rw,
+			      MIGRATE_ASYNC, MR_SYSCALL, NULL);
+	}
+	free_reserve(rw);
+}
+
 static void move_queued(struct range_walk *rw)
 {
+	struct folio *folio;
 	unsigned long failed;
+	LIST_HEAD(whole);
 	LIST_HEAD(stay);
 	LIST_HEAD(held);
 	int err;
 
 	rw->full = false;
 	rw->sorted = false;
-	if (rw->flags & DEVICE_COHERENT_MIGRATE_WHOLE)
-		reserve_targets(rw, &stay);
+	if (rw->flags & DEVICE_COHERENT_MIGRATE_WHOLE) {
+		reserve_targets(rw, &whole, &stay);
+		move_whole(rw, &whole);
+	}
+	list_for_each_entry(folio, &rw->folios, lru)
+		device_coherent_unmark(folio);
 	do {
 		rw->refused = NULL;
 		err = migrate_pages(&rw->folios, get_target, put_target,
 				    (unsigned long)rw, MIGRATE_SYNC,
 				    MR_SYSCALL, NULL);
 	} while (err == -ENOMEM && set_aside(rw, &held));
-	free_reserve(rw);
 
 	failed = count_failed(rw, &stay, true);
+	failed += count_failed(rw, &whole, false);
 	failed += count_failed(rw, &held, rw->full);
 	failed += count_failed(rw, &rw->folios, rw->full);
 	rw->count->moved += rw->queued - failed;

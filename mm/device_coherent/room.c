@@ -113,6 +113,61 @@ static struct deferred_split *split_queue(int nid, struct mem_cgroup *memcg)
 	return &NODE_DATA(nid)->deferred_split_queue;
 }
 
+static bool all_mapped(const struct folio *folio)
+{
+	int mapped = atomic_read(&folio->_nr_pages_mapped);
+
+	return mapped >= ENTIRELY_MAPPED || mapped == folio_nr_pages(folio);
+}
+
+/*
+ * try_to_migrate() unmaps a folio that is mapped by single entries page by page,
+ * which marks it as partially mapped. It keeps the mark when it is mapped again
+ * where it was, and hands it on when it has moved.
+ */
+static void unmark(struct deferred_split *queue, struct folio *folio)
+{
+	lockdep_assert_held(&queue->split_queue_lock);
+	if (!folio_test_partially_mapped(folio) || !all_mapped(folio))
+		return;
+
+	folio_clear_partially_mapped(folio);
+	/*
+	 * __folio_remove_rmap() counts, and then looks for the mark without the
+	 * lock: it has seen that there is none, or is seen here.
+	 */
+	smp_mb__after_atomic();
+	if (all_mapped(folio))
+		mod_mthp_stat(folio_order(folio),
+			      MTHP_STAT_NR_ANON_PARTIALLY_MAPPED, -1);
+	else
+		folio_set_partially_mapped(folio);
+}
+
+/**
+ * device_coherent_unmark() - a folio of which all is mapped isn't to be split
+ * @folio: an isolated folio of the LRU lists, so that its cgroup stays
+ *
+ * migrate_pages() splits what is marked as partially mapped and on the queue for
+ * that. So it does to what it has failed to move, or has moved before, if single
+ * entries map it.
+ *
+ * Context: takes the lock of the queue.
+ */
+void device_coherent_unmark(struct folio *folio)
+{
+	struct deferred_split *queue;
+
+	if (!folio_test_large(folio) || !folio_test_anon(folio) ||
+	    !folio_test_partially_mapped(folio))
+		return;
+
+	queue = split_queue(folio_nid(folio), folio_memcg(folio));
+	spin_lock_irq(&queue->split_queue_lock);
+	unmark(queue, folio);
+	spin_unlock_irq(&queue->split_queue_lock);
+}
+
 /*
  * The next folios of a queue that are the node's. A queue is of a cgroup and
  * has folios of all nodes: those that were looked at go to its end, so that the
@@ -135,8 +190,10 @@ static int next_to_split(struct deferred_split *queue, int nid,
 		}
 		--*budget;
 		list_move_tail(&folio->_deferred_list, &queue->split_queue);
-		if (folio_nid(folio) == nid &&
-		    folio_test_partially_mapped(folio) && folio_try_get(folio))
+		if (folio_nid(folio) != nid)
+			continue;
+		unmark(queue, folio);
+		if (folio_test_partially_mapped(folio) && folio_try_get(folio))
 			folios[nr++] = folio;
 	}
 	spin_unlock_irq(&queue->split_queue_lock);

@@ -254,6 +254,35 @@ TEST_F_TIMEOUT(given_back, zeroes_stay, PATIENCE)
 	EXPECT_EQ(kept, on_node(p, size, self->m.dev));
 }
 
+/*
+ * What is mapped by single entries is unmapped one by one when it moves, and looks
+ * for that moment as if it were mapped in part. It is not: nothing was given back.
+ */
+TEST_F_TIMEOUT(given_back, mapped_by_entries, PATIENCE)
+{
+	size_t at, size = 8 * HUGE;
+	char *p = map_huge(size);
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, size, MADV_HUGEPAGE));
+	ASSERT_EQ(0, madvise(p, size, MADV_DONTFORK));
+	fill_pages(p, size, 1);
+	for (at = 0; at < size; at += HUGE)
+		by_entries(p + at);
+	if (folio_pages(p) != (long)(HUGE / PAGE))
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, move(p, size, self->m.dev, NULL));
+	for (at = 0; at < size; at += HUGE)
+		ASSERT_EQ((long)(HUGE / PAGE), folio_pages(p + at));
+	ASSERT_NE(NULL, fill_up(self->m.dev, self->m.size));
+	after_a_while();
+	EXPECT_EQ(variant->mode == MPOL_BIND ? -1 : 0,
+		  touch(self->m.dev, variant->mode, 1024));
+	for (at = 0; at < size; at += HUGE)
+		EXPECT_EQ((long)(HUGE / PAGE), folio_pages(p + at));
+	EXPECT_TRUE(placed(p, size, self->m.dev, 1));
+}
+
 static long lazily_freed(int nid)
 {
 	return node_stat(nid, "nr_inactive_file") +

@@ -11,6 +11,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,111 @@ TEST_F_TIMEOUT(inflight, whole_keeps_its_target, PATIENCE)
 	EXPECT_EQ(huge, folio_pages(p));
 	EXPECT_TRUE(placed(p, HUGE, self->n.d1, 1));
 	munmap(p, HUGE);
+}
+
+/*
+ * One that is mapped by single entries is no less whole: neither a holder of a page
+ * nor having moved before makes it one to split.
+ */
+TEST_F_TIMEOUT(inflight, whole_mapped_by_entries, PATIENCE)
+{
+	const long huge = HUGE / PAGE;
+	struct devmem_migrate m;
+	struct iovec iov;
+	int i, fds[2];
+	char *p;
+
+	p = map_thp(HUGE);
+	if (!p)
+		SKIP(return, "no huge pages");
+	by_entries(p);
+	ASSERT_EQ(huge, folio_pages(p));
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ p + 5 * PAGE, PAGE };
+	ASSERT_EQ((ssize_t)PAGE, vmsplice(fds[1], &iov, 1, 0));
+	for (i = 0; i < 3; i++) {
+		m = (struct devmem_migrate){ .flags = DEVMEM_MIGRATE_WHOLE };
+		EXPECT_EQ(0, devmem_migrate(self->fd, p, HUGE, self->n.d1,
+					    DEVMEM_SELF, &m));
+		EXPECT_EQ(huge, m.busy + m.pinned);
+		EXPECT_EQ(huge, folio_pages(p));
+	}
+	close(fds[0]);
+	close(fds[1]);
+	for (i = 0; i < 4; i++) {
+		int nid = i % 2 ? self->n.s0 : self->n.d1;
+
+		/* Splitting isn't forbidden later, but not needed either. */
+		m = (struct devmem_migrate){
+			.flags = i < 2 ? DEVMEM_MIGRATE_WHOLE : 0,
+		};
+		EXPECT_EQ(0, devmem_migrate(self->fd, p, HUGE, nid, DEVMEM_SELF,
+					    &m));
+		EXPECT_EQ(huge, m.moved);
+		EXPECT_EQ(huge, folio_pages(p));
+		EXPECT_TRUE(placed(p, HUGE, nid, 1));
+	}
+	munmap(p, HUGE);
+}
+
+struct holder {
+	pthread_t thread;
+	char *p;
+	atomic_bool stop;
+};
+
+/* Holds a page for a moment, over and over. */
+static void *hold_and_let_go(void *arg)
+{
+	struct holder *h = arg;
+	struct iovec iov = { h->p, PAGE };
+	char *copy = map_anon(PAGE);
+	int fds[2];
+
+	if (!copy || pipe(fds))
+		return NULL;
+	while (!atomic_load(&h->stop)) {
+		if (vmsplice(fds[1], &iov, 1, 0) != (ssize_t)PAGE)
+			break;
+		sched_yield();
+		if (read(fds[0], copy, PAGE) != (ssize_t)PAGE)
+			break;
+		sched_yield();
+	}
+	close(fds[0]);
+	close(fds[1]);
+
+	return NULL;
+}
+
+/* The one who held it when it was tried first may have let go when it is again. */
+TEST_F_TIMEOUT(inflight, whole_held_now_and_then, PATIENCE)
+{
+	const long huge = HUGE / PAGE;
+	struct holder h = { };
+	long i, moved = 0;
+
+	h.p = map_thp(HUGE);
+	if (!h.p)
+		SKIP(return, "no huge pages");
+	by_entries(h.p);
+	ASSERT_EQ(0, pthread_create(&h.thread, NULL, hold_and_let_go, &h));
+	for (i = 0; i < 1000 && folio_pages(h.p) == huge; i++) {
+		struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_WHOLE };
+		int nid = i % 2 ? self->n.d2 : self->n.d1;
+
+		EXPECT_EQ(0, devmem_migrate(self->fd, h.p, HUGE, nid,
+					    DEVMEM_SELF, &m));
+		moved += m.moved;
+	}
+	atomic_store(&h.stop, true);
+	pthread_join(h.thread, NULL);
+	EXPECT_EQ(1000, i);
+	EXPECT_EQ(huge, folio_pages(h.p));
+	EXPECT_LT(huge, moved);
+	EXPECT_TRUE(intact(h.p, HUGE, 1));
+	TH_LOG("%ld of %ld moved", moved / huge, i);
+	munmap(h.p, HUGE);
 }
 
 /* Small ones: what is written goes on to be what the pipe gives. */

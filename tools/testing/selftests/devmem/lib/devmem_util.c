@@ -538,6 +538,12 @@ char *map_huge_file(size_t size, int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+void by_entries(char *p)
+{
+	mprotect(p, PAGE, PROT_READ);
+	mprotect(p, PAGE, PROT_READ | PROT_WRITE);
+}
+
 char *map_hugetlb(size_t size)
 {
 	return map_pages(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |

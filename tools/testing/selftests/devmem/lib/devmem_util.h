@@ -193,8 +193,11 @@ char *map_anon(size_t size);
 /* A mapping at a huge page boundary, with nothing of its huge pages outside */
 char *map_huge(size_t size);
 
-/* The same of a file */
+/* As map_huge(), of a file */
 char *map_huge_file(size_t size, int fd);
+
+/* The huge page at @p, which is filled, is mapped by single entries from now on. */
+void by_entries(char *p);
 
 /* Of the pool of pages of HUGE bytes */
 char *map_hugetlb(size_t size);
