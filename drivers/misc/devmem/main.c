@@ -402,9 +402,10 @@ static int check_watch(const struct devmem_watch *w)
 		return -EINVAL;
 
 	zone = device_coherent_zone(w->node);
-	if (!zone || !zone_managed_pages(zone))
+	/* Read once: its last block may go meanwhile. */
+	size = zone ? (u64)zone_managed_pages(zone) << PAGE_SHIFT : 0;
+	if (!size)
 		return -ENODEV;
-	size = (u64)zone_managed_pages(zone) << PAGE_SHIFT;
 
 	return w->free > size ? -EINVAL : 0;
 }
