@@ -13,7 +13,7 @@
 #    MemTotal, the zones' managed pages and what is computed from these may be
 #    lower by NODE_KB.
 #  - Page structures of hot-added memory come from system memory: MemFree and
-#    MemAvailable are lower by one 64th of the device's memory. MemTotal isn't.
+#    MemAvailable are lower by 64 bytes for each of its pages. MemTotal isn't.
 #  - KASAN has a shadow for the device's memory from boot on, if it is there. So
 #    a debug kernel is only asked whether a full node differs from an empty one.
 #  - Two boots never have the same MemFree; NOISE_KB.
@@ -29,11 +29,11 @@ NODE_KB=1024
 NOISE_KB=3072
 # Bytes in the module's list for each page it holds, at most
 ENTRY=32
-# Pages by which the dirty limits of a full node may differ, as free memory does
-DIRTY_PAGES=600
+# By so much the dirty limits of a full node may differ, as free memory does
+DIRTY_KB=2400
 if debug_kernel; then
 	ENTRY=256
-	DIRTY_PAGES=5120
+	DIRTY_KB=20480
 fi
 
 host_test
@@ -45,22 +45,22 @@ value() {
 
 # NAME: what may differ, in the unit of the line
 tolerance() {
-	local memmap=$((DEVICE_MB * 1024 / 64)) rounded=0
+	local memmap=$((DEVICE_MB * 1024 * 64 / PAGE_SIZE)) rounded=0
 
 	if [[ ${DEVMEM_ARCH:-} == arm64 ]]; then
 		# And tables of the linear map, which is made of single pages; and
 		# "absent" has no second node, so that pages may differ by some.
 		memmap=$((memmap + DEVICE_MB * 1024 / 512))
-		rounded=$((NODE_KB / 4 / 8))
+		rounded=$((NODE_KB / PAGE_KB / 8))
 	fi
 	case $1 in
 	meminfo.MemTotal) echo "$NODE_KB" ;;
 	meminfo.MemFree | meminfo.MemAvailable)
 		echo $((memmap + NODE_KB + NOISE_KB)) ;;
 	meminfo.CommitLimit) echo "$NODE_KB" ;;
-	*.managed) echo $((NODE_KB / 4)) ;;
-	vmstat.nr_dirty*) echo $(((memmap + NODE_KB + NOISE_KB) / 4 / 5)) ;;
-	tmpfs.*) echo $((NODE_KB / 8)) ;;
+	*.managed) echo $((NODE_KB / PAGE_KB)) ;;
+	vmstat.nr_dirty*) echo $(((memmap + NODE_KB + NOISE_KB) / PAGE_KB / 5)) ;;
+	tmpfs.*) echo $((NODE_KB / PAGE_KB / 2)) ;;
 	*.min | *.low | *.high) echo 4 ;;
 	sysctl.vm.user_reserve_kbytes)
 		echo $(((memmap + NODE_KB + NOISE_KB) / 32)) ;;
@@ -106,7 +106,7 @@ full_and_empty() {
 		expect_near "$LINE" "$a" "$b" \
 			$(($(value device list.pages) * ENTRY / 1024 + NOISE_KB))
 	elif [[ $LINE == vmstat.nr_dirty* ]]; then
-		expect_near "$LINE" "$a" "$b" "$DIRTY_PAGES"
+		expect_near "$LINE" "$a" "$b" "$((DIRTY_KB / PAGE_KB))"
 	else
 		expect "$LINE" "$a" "$b"
 	fi

@@ -441,7 +441,7 @@ TEST_F(call, numbers)
 	}
 	TH_LOG("%ld done, %ld refused", done, refused);
 	/* What the parent sees, too, and what only this process looked at */
-	EXPECT_EQ(0, try_migrate(self->e.fd, NULL, (1UL << 47) - PAGE,
+	EXPECT_EQ(0, try_migrate(self->e.fd, NULL, user_end() - PAGE,
 				 DEVMEM_NODE_SYSTEM, DEVMEM_SELF,
 				 DEVMEM_MIGRATE_SHARED));
 	EXPECT_LT(0, done);

@@ -116,7 +116,7 @@ static void kill_migrate_other(struct victim *v, int i)
 
 static void kill_verify(struct victim *v, int i)
 {
-	if (try_verify(v->e->fd, NULL, (1UL << 47) - PAGE,
+	if (try_verify(v->e->fd, NULL, user_end() - PAGE,
 		       i % 2 ? v->holder : DEVMEM_SELF))
 		_exit(2);
 }

@@ -73,8 +73,9 @@ static void *hurry_on(void *arg)
 {
 	struct sched_param param = { .sched_priority = 1 };
 	struct urgent *u = arg;
+	unsigned int seed = 1;
 	double then, time;
-	long page = 0;
+	long page;
 
 	if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &param))
 		return NULL;
@@ -83,8 +84,8 @@ static void *hurry_on(void *arg)
 		usleep(100);
 		time = seconds();
 		u->late = time - then > u->late ? time - then : u->late;
-		/* A stride that comes by all of the pages */
-		page = (page + 3001) % (u->pages + !u->pages);
+		/* Any stride may keep in step with what moves. */
+		page = rand_r(&seed) % (u->pages + !u->pages);
 		if (u->pages)
 			atomic_fetch_add((atomic_char *)u->p + page * PAGE, 0);
 		then = time;

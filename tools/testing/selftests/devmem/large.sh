@@ -7,7 +7,8 @@
 #
 # Wants
 #   device_coherent=spare:2 memmap=64G$4G memory_hotplug.memmap_on_memory=1
-# and memory there, which only has to hold the page structures (1 GB of it).
+# (on arm64 "scripts/vm --set-aside 64G" instead of memmap=) and memory there, which
+# only has to hold the page structures (1 GB of it).
 #
 # Proof that it can fail: control_in_one_piece adds 16 GB as memory of the system, all
 # of it with the lock held, and that is how long the wait is then.
@@ -15,7 +16,7 @@ set -euo pipefail
 # shellcheck source=lib/devmem_lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib/devmem_lib.sh"
 
-START=0x100000000
+START=$(spare_start)
 SIZE=0x1000000000
 ON_DEVICE=1
 WAITS=/tmp/devmem-waits
@@ -23,13 +24,14 @@ POLICY=/sys/devices/system/memory/auto_online_blocks
 
 need_root
 need_testmod
-grep -q 'memmap=64G' /proc/cmdline || skip_all "needs memmap=64G\$4G"
+grep -qE 'memmap=(64G|65536M)\$' /proc/cmdline ||
+	skip_all "needs memmap=64G\$4G"
 [[ -w /proc/sys/kernel/soft_watchdog ]] ||
 	skip_all "needs CONFIG_SOFTLOCKUP_DETECTOR"
 read -ra POSSIBLE <<<"$(expand_list "$(<"$NODE_DIR/possible")")"
 NID=${POSSIBLE[-1]}
 OTHER=${POSSIBLE[-2]}
-BLOCK=0x8000000
+BLOCK=0x$(</sys/devices/system/memory/block_size_bytes)
 echo 1 >/proc/sys/kernel/soft_watchdog
 echo 5 >/proc/sys/kernel/watchdog_thresh
 echo 15 >/proc/sys/kernel/hung_task_timeout_secs
@@ -78,12 +80,12 @@ control_in_one_piece() {
 	echo online_movable >$POLICY
 	start_waiting
 	begin=$(now_ms)
-	expect_testmod 0 plug "$NID" $START $((SIZE / 4))
+	expect_testmod 0 plug "$NID" "$START" $((SIZE / 4))
 	took=$(($(now_ms) - begin))
 	stop_waiting
 	echo "$policy" >$POLICY
 	echo "# $took ms for 16 GB; waited for $WAITED ms at most"
-	expect_testmod 0 unplug $START $((SIZE / 4))
+	expect_testmod 0 unplug "$START" $((SIZE / 4))
 	((WAITED * 4 > took)) || fail "waited for $WAITED of $took ms"
 }
 
@@ -94,14 +96,14 @@ no_room_for_page_structures() {
 	(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) < SIZE >> 16)) ||
 		skip "needs less than 1 GB of system memory"
 	before=$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)
-	expect_testmod ENOMEM add "$NID" $START $SIZE
+	expect_testmod ENOMEM add "$NID" "$START" $SIZE
 	expect "resources and nodes" \
 		"$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)" "$before"
 	dmesg | grep "1024 MB of page structures don't fit into" >/dev/null ||
 		fail "not a word on why"
 	# All of it is still to be had.
-	expect_testmod 0 add "$NID" $START $((4 << 30))
-	expect_testmod 0 remove "$NID" $START $((4 << 30))
+	expect_testmod 0 add "$NID" "$START" $((4 << 30))
+	expect_testmod 0 remove "$NID" "$START" $((4 << 30))
 }
 
 # A block in the third piece is another device's: what was added goes again, in
@@ -109,18 +111,18 @@ no_room_for_page_structures() {
 third_piece_fails() {
 	local before
 
-	expect_testmod 0 add "$OTHER" $((START + (5 << 30))) $BLOCK
+	expect_testmod 0 add "$OTHER" $((START + (5 << 30))) "$BLOCK"
 	before=$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)
 	for _ in {1..4}; do
-		expect_testmod EEXIST add "$NID" $START $((6 << 30)) $ON_DEVICE
+		expect_testmod EEXIST add "$NID" "$START" $((6 << 30)) $ON_DEVICE
 		[[ ! -e $NODE_DIR/node$NID ]] || fail "node $NID is there"
 		expect "resources and nodes" \
 			"$(grep -v '^ ' /proc/iomem; cat "$NODE_DIR"/has_*)" "$before"
 	done
-	expect_testmod 0 remove "$OTHER" $((START + (5 << 30))) $BLOCK
+	expect_testmod 0 remove "$OTHER" $((START + (5 << 30))) "$BLOCK"
 	# The pieces below are free for another device.
-	expect_testmod 0 add "$OTHER" $START $((4 << 30)) $ON_DEVICE
-	expect_testmod 0 remove "$OTHER" $START $((4 << 30))
+	expect_testmod 0 add "$OTHER" "$START" $((4 << 30)) $ON_DEVICE
+	expect_testmod 0 remove "$OTHER" "$START" $((4 << 30))
 }
 
 comes() {
@@ -128,7 +130,7 @@ comes() {
 
 	start_waiting
 	begin=$(now_ms)
-	expect_testmod 0 add "$NID" $START $SIZE $ON_DEVICE
+	expect_testmod 0 add "$NID" "$START" $SIZE $ON_DEVICE
 	took=$(($(now_ms) - begin))
 	stop_waiting
 	echo "# $took ms for 64 GB; somebody else had the lock $ROUNDS times," \
@@ -152,7 +154,7 @@ goes() {
 	local begin
 
 	begin=$(now_ms)
-	expect_testmod 0 remove "$NID" $START $SIZE
+	expect_testmod 0 remove "$NID" "$START" $SIZE
 	echo "# $(($(now_ms) - begin)) ms"
 	[[ ! -e $NODE_DIR/node$NID ]] || fail "node $NID is still there"
 }

@@ -17,5 +17,6 @@ LRU_GEN=/sys/kernel/mm/lru_gen/enabled
 need_root
 [[ -w $LRU_GEN ]] || skip_all "no MGLRU (CONFIG_LRU_GEN)"
 echo 7 >"$LRU_GEN"
-expect "$LRU_GEN" "$(<"$LRU_GEN")" 0x0007
+# Without the last one, processors don't mark what they read in page middle directories.
+[[ $(<"$LRU_GEN") == 0x000[37] ]] || fail "$LRU_GEN is $(<"$LRU_GEN") after 7"
 exec "$DEVMEM_DIR/$1" "${@:2}"

@@ -171,10 +171,13 @@ start() {
 	done
 }
 
+ABSENT=(--append "mem=384M")
+# There mem= counts what the firmware keeps, and it keeps nothing at the end.
+[[ ${DEVMEM_ARCH:-} != arm64 ]] || ABSENT=(--device-mem 0)
 DEVICE=(--append "device_coherent=memmap:device memory_hotplug.memmap_on_memory=1")
 machine() {
 	case $1 in
-	absent) start absent none --no-register --append "mem=384M" ;;
+	absent) start absent none --no-register "${ABSENT[@]}" ;;
 	idle) start idle none "${DEVICE[@]}" ;;
 	ordinary) start ordinary bound --no-register ;;
 	*) start "$1" "$1" "${DEVICE[@]}" ;;

@@ -9,7 +9,8 @@
 DEVMEM_DIR=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 NODE_DIR=/sys/devices/system/node
 TESTMOD=/sys/kernel/debug/device_coherent_test
-PAGE_SIZE=$(getconf PAGESIZE)
+# Of the machines, where a test runs on the host
+PAGE_SIZE=${DEVMEM_PAGE_SIZE:-$(getconf PAGESIZE)}
 PAGE_KB=$((PAGE_SIZE / 1024))
 export LC_ALL=C
 

@@ -51,6 +51,14 @@ struct env {
 	long tainted;
 };
 
+/* Of the address space: the stack is at its end, which is a power of two. */
+static inline unsigned long user_end(void)
+{
+	unsigned long here = (unsigned long)__builtin_frame_address(0);
+
+	return 1UL << (64 - __builtin_clzl(here));
+}
+
 static inline long complaints(void)
 {
 	return read_number("/proc/sys/kernel/tainted") & TAINTED_WARN;

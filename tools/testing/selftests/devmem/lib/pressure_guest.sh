@@ -83,6 +83,7 @@ swapoff /dev/ram0
 kills=$(vmstat oom_kill)
 "$TASK" grow
 echo "oom_kills $(($(vmstat oom_kill) - kills))"
-# All of them; who grows may be the second, before it sees that the first was killed.
+# The first: who grows may take some more before it sees that there was one, and then
+# the next one has to go.
 echo "victim $(dmesg | sed -nE 's/.*Out of memory: Killed process [0-9]+ \((\w+)\).*/\1/p' |
-	grep -v pressure_task | sort -u | xargs)"
+	grep -v pressure_task | sed -n 1p)"
