@@ -104,8 +104,11 @@ size_t node_free(void);
 /* All of a range, by /dev/devmem. Return: 0, or -1 and errno */
 int migrate_range(char *p, size_t size, int node);
 
-/* Size of the folios of a range to come: 1, 16 or 512 pages. Return: 0 or -1 */
-int choose_folios(char *p, size_t size, long pages);
+/*
+ * Size of the folios of a range to come: 0 for single pages, else 64 or 2048 KiB,
+ * one of which may be a page. Return: 0 or -1
+ */
+int choose_folios(char *p, size_t size, long kib);
 
 /*
  * Churns the memory of an empty node, then leaves @percent of it in use, until

@@ -176,7 +176,7 @@ static double busy(const struct bench_row *row)
 		return BENCH_SKIP;
 	run_on(0);
 	p = map_range(BUSY_SIZE);
-	if (!p || choose_folios(p, BUSY_SIZE, 1))
+	if (!p || choose_folios(p, BUSY_SIZE, 0))
 		return failed("a range");
 	touch(p, BUSY_SIZE, PAGE);
 	drain_lists();
@@ -222,7 +222,7 @@ static double waiting(const struct bench_row *row)
 	if (row->arg[0] && bench.devmem < 0)
 		return BENCH_SKIP;
 	b.p = map_range(BUSY_SIZE);
-	if (!b.p || choose_folios(b.p, BUSY_SIZE, 1))
+	if (!b.p || choose_folios(b.p, BUSY_SIZE, 0))
 		return failed("a range");
 	touch(b.p, BUSY_SIZE, PAGE);
 	drain_lists();
@@ -248,7 +248,7 @@ static double notified(const struct bench_row *row)
 	if (row->arg[0] && bench.devmem < 0)
 		return BENCH_SKIP;
 	p = map_range(BUSY_SIZE);
-	if (!p || choose_folios(p, BUSY_SIZE, 1))
+	if (!p || choose_folios(p, BUSY_SIZE, 0))
 		return failed("a range");
 	touch(p, BUSY_SIZE, PAGE);
 	drain_lists();

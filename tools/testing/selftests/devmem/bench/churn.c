@@ -46,9 +46,10 @@ static struct {
 /* Up to 2 MiB, each number of binary digits as often as any other */
 static size_t some_size(void)
 {
-	unsigned int digits = rand_r(&state.seed) % 10;
+	size_t least = HUGE >> (rand_r(&state.seed) % 10);
+	size_t most = least > PAGE ? least : PAGE;
 
-	return PAGE * (1 + rand_r(&state.seed) % BIT(digits));
+	return PAGE * (1 + rand_r(&state.seed) % (most / PAGE));
 }
 
 static char *make(size_t size, bool huge)
@@ -135,7 +136,7 @@ static int set_up(void)
 	if (!p || !state.mapping)
 		return -1;
 	/* From now on, madvise() alone tells huge pages from others. */
-	if (choose_folios(p, HUGE, 512))
+	if (choose_folios(p, HUGE, 2048))
 		return -1;
 
 	return munmap(p, HUGE);

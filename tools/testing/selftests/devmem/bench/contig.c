@@ -90,7 +90,7 @@ static char *take_rest(size_t size)
 	if (!p)
 		return NULL;
 	write_text(DEFRAG, "never");
-	if (!choose_folios(p, size, 512) && !bind_range(p, size, bench.node)) {
+	if (!choose_folios(p, size, 2048) && !bind_range(p, size, bench.node)) {
 		for (i = 0, had = -1; i < size && has > had; i += HUGE) {
 			had = has;
 			/* The one before may have put a second one on a list. */
@@ -116,7 +116,7 @@ static char *fill(long percent, size_t size)
 
 	if (!p)
 		return NULL;
-	if (choose_folios(p, size, 1) || bind_range(p, size, bench.node)) {
+	if (choose_folios(p, size, 0) || bind_range(p, size, bench.node)) {
 		munmap(p, size);
 		return NULL;
 	}

@@ -139,14 +139,16 @@ void touch(char *p, size_t size, size_t step)
 }
 
 /* Faults give folios of the size that is enabled, and of no other. */
-int choose_folios(char *p, size_t size, long pages)
+int choose_folios(char *p, size_t size, long kib)
 {
-	write_text(THP_DIR "2048kB/enabled", pages == 512 ? "madvise" : "never");
-	if (write_text(THP_DIR "64kB/enabled", pages == 16 ? "madvise" : "never") &&
-	    pages == 16)
+	bool single = kib << 10 <= (long)PAGE;
+
+	write_text(THP_DIR "2048kB/enabled", kib == 2048 ? "madvise" : "never");
+	if (write_text(THP_DIR "64kB/enabled", kib == 64 ? "madvise" : "never") &&
+	    kib == 64 && !single)
 		return -1;
 
-	return madvise(p, size, pages == 1 ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+	return madvise(p, size, single ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 }
 
 static void run_row(const struct bench_row *row, int repeat)
@@ -225,6 +227,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
+	/* As many pages as with those of 4 KiB */
+	bench.range *= PAGE / 4096;
 	bench.devmem = open("/dev/devmem", O_RDWR | O_CLOEXEC);
 	for (i = 0; i < ARRAY_SIZE(all_rows); i++) {
 		for (row = all_rows[i]; row->name; row++) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Benchmark: pages that go to the device and come back, by move_pages(2) and by
- * /dev/devmem, and what copying them takes at the least. All per 4 KiB.
+ * /dev/devmem, and what copying them takes at the least. All per page.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,16 +27,16 @@ static int huge_enough(size_t size)
 	return kib >= (long)(size >> 10);
 }
 
-/* A range of system memory, of folios of that many pages */
-static char *range_of(size_t size, long pages)
+/* A range of system memory, of folios of that many KiB */
+static char *range_of(size_t size, long kib)
 {
 	char *p = map_range(size);
 
 	if (!p)
 		return NULL;
-	if (!choose_folios(p, size, pages)) {
+	if (!choose_folios(p, size, kib)) {
 		touch(p, size, PAGE);
-		if (pages != 512 || huge_enough(size))
+		if (kib != 2048 || huge_enough(size))
 			return p;
 		fprintf(stderr, "bench: the range isn't of huge pages\n");
 	}
@@ -50,8 +50,8 @@ static int move_all(char *p, size_t size, long folio, long pages, int node)
 {
 	static void *address[MAX_CALL];
 	static int to[MAX_CALL], status[MAX_CALL];
-	size_t step = folio * PAGE, done = 0;
-	long count = pages > folio ? pages / folio : 1, i, n;
+	size_t step = folio << 10, done = 0;
+	long count = pages * PAGE > step ? pages * PAGE / step : 1, i, n;
 
 	while (done < size) {
 		for (n = 0; n < count && done < size; n++, done += step) {
@@ -71,15 +71,23 @@ static int move_all(char *p, size_t size, long folio, long pages, int node)
 	return 0;
 }
 
-/* arg: pages of a folio, pages a call, direction */
+static bool less_than_a_page(const struct bench_row *row)
+{
+	return row->arg[0] && row->arg[0] << 10 < (long)PAGE;
+}
+
+/* arg: KiB of a folio, pages a call, direction */
 static double move_pages(const struct bench_row *row)
 {
 	long folio = row->arg[0], pages = row->arg[1];
 	size_t size = pages * PAGE > bench.range ? pages * PAGE : bench.range;
 	int to = row->arg[2] == TO_DEVICE ? bench.node : 0;
-	char *p = range_of(size, folio);
 	double begin, took = BENCH_FAILED;
+	char *p;
 
+	if (less_than_a_page(row) || size > node_free())
+		return BENCH_SKIP;
+	p = range_of(size, folio);
 	if (!p)
 		return failed("a range");
 	if (to != bench.node && move_all(p, size, folio, 512, bench.node)) {
@@ -118,7 +126,7 @@ int migrate_range(char *p, size_t size, int node)
 	return 0;
 }
 
-/* arg: pages of a folio, KiB of the range, direction */
+/* arg: KiB of a folio or 0, KiB of the range or 0, direction */
 static double devmem(const struct bench_row *row)
 {
 	size_t size = row->arg[1] ? (size_t)row->arg[1] << 10 : bench.range;
@@ -126,7 +134,8 @@ static double devmem(const struct bench_row *row)
 	double begin, took = BENCH_FAILED;
 	char *p;
 
-	if (bench.devmem < 0 || size > node_free())
+	if (bench.devmem < 0 || less_than_a_page(row) || size < PAGE ||
+	    size > node_free())
 		return BENCH_SKIP;
 	p = range_of(size, row->arg[0]);
 	if (!p)
@@ -150,10 +159,10 @@ out:
 static double copy_range(const struct bench_row *row)
 {
 	size_t size = bench.range;
-	char *system = range_of(size, 512), *device = map_range(size);
+	char *system = range_of(size, 2048), *device = map_range(size);
 	double took;
 
-	if (!system || !device || choose_folios(device, size, 512) ||
+	if (!system || !device || choose_folios(device, size, 2048) ||
 	    bind_range(device, size, bench.node))
 		return failed("ranges");
 	touch(device, size, PAGE);
@@ -176,7 +185,7 @@ static double zero(const struct bench_row *row)
 	double took;
 
 	(void)row;
-	if (!p || choose_folios(p, size, 512) ||
+	if (!p || choose_folios(p, size, 2048) ||
 	    bind_range(p, size, bench.node))
 		return failed("a range");
 	touch(p, size, PAGE);
@@ -187,46 +196,46 @@ static double zero(const struct bench_row *row)
 }
 
 const struct bench_row move_rows[] = {
-	ROW("move_pages/to/4k/1", "page", move_pages, 1, 1, TO_DEVICE),
-	ROW("move_pages/from/4k/1", "page", move_pages, 1, 1, FROM_DEVICE),
-	ROW("move_pages/to/4k/16", "page", move_pages, 1, 16, TO_DEVICE),
-	ROW("move_pages/from/4k/16", "page", move_pages, 1, 16, FROM_DEVICE),
-	ROW("move_pages/to/4k/512", "page", move_pages, 1, 512, TO_DEVICE),
-	ROW("move_pages/from/4k/512", "page", move_pages, 1, 512, FROM_DEVICE),
-	FULL_ROW("move_pages/to/4k/16384", "page", move_pages, 1, 16384, TO_DEVICE),
-	FULL_ROW("move_pages/from/4k/16384", "page", move_pages, 1, 16384, FROM_DEVICE),
-	ROW("move_pages/to/64k/16", "page", move_pages, 16, 16, TO_DEVICE),
-	ROW("move_pages/from/64k/16", "page", move_pages, 16, 16, FROM_DEVICE),
-	ROW("move_pages/to/64k/512", "page", move_pages, 16, 512, TO_DEVICE),
-	ROW("move_pages/from/64k/512", "page", move_pages, 16, 512, FROM_DEVICE),
-	FULL_ROW("move_pages/to/64k/16384", "page", move_pages, 16, 16384, TO_DEVICE),
-	FULL_ROW("move_pages/from/64k/16384", "page", move_pages, 16, 16384, FROM_DEVICE),
-	ROW("move_pages/to/2m/512", "page", move_pages, 512, 512, TO_DEVICE),
-	ROW("move_pages/from/2m/512", "page", move_pages, 512, 512, FROM_DEVICE),
-	FULL_ROW("move_pages/to/2m/16384", "page", move_pages, 512, 16384, TO_DEVICE),
-	FULL_ROW("move_pages/from/2m/16384", "page", move_pages, 512, 16384, FROM_DEVICE),
-	ROW("devmem/to/4k", "page", devmem, 1, 0, TO_DEVICE),
-	ROW("devmem/from/4k", "page", devmem, 1, 0, FROM_DEVICE),
-	ROW("devmem/to/64k", "page", devmem, 16, 0, TO_DEVICE),
-	ROW("devmem/from/64k", "page", devmem, 16, 0, FROM_DEVICE),
-	ROW("devmem/to/2m", "page", devmem, 512, 0, TO_DEVICE),
-	ROW("devmem/from/2m", "page", devmem, 512, 0, FROM_DEVICE),
+	ROW("move_pages/to/4k/1", "page", move_pages, 4, 1, TO_DEVICE),
+	ROW("move_pages/from/4k/1", "page", move_pages, 4, 1, FROM_DEVICE),
+	ROW("move_pages/to/4k/16", "page", move_pages, 4, 16, TO_DEVICE),
+	ROW("move_pages/from/4k/16", "page", move_pages, 4, 16, FROM_DEVICE),
+	ROW("move_pages/to/4k/512", "page", move_pages, 4, 512, TO_DEVICE),
+	ROW("move_pages/from/4k/512", "page", move_pages, 4, 512, FROM_DEVICE),
+	FULL_ROW("move_pages/to/4k/16384", "page", move_pages, 4, 16384, TO_DEVICE),
+	FULL_ROW("move_pages/from/4k/16384", "page", move_pages, 4, 16384, FROM_DEVICE),
+	ROW("move_pages/to/64k/16", "page", move_pages, 64, 16, TO_DEVICE),
+	ROW("move_pages/from/64k/16", "page", move_pages, 64, 16, FROM_DEVICE),
+	ROW("move_pages/to/64k/512", "page", move_pages, 64, 512, TO_DEVICE),
+	ROW("move_pages/from/64k/512", "page", move_pages, 64, 512, FROM_DEVICE),
+	FULL_ROW("move_pages/to/64k/16384", "page", move_pages, 64, 16384, TO_DEVICE),
+	FULL_ROW("move_pages/from/64k/16384", "page", move_pages, 64, 16384, FROM_DEVICE),
+	ROW("move_pages/to/2m/512", "page", move_pages, 2048, 512, TO_DEVICE),
+	ROW("move_pages/from/2m/512", "page", move_pages, 2048, 512, FROM_DEVICE),
+	FULL_ROW("move_pages/to/2m/16384", "page", move_pages, 2048, 16384, TO_DEVICE),
+	FULL_ROW("move_pages/from/2m/16384", "page", move_pages, 2048, 16384, FROM_DEVICE),
+	ROW("devmem/to/4k", "page", devmem, 4, 0, TO_DEVICE),
+	ROW("devmem/from/4k", "page", devmem, 4, 0, FROM_DEVICE),
+	ROW("devmem/to/64k", "page", devmem, 64, 0, TO_DEVICE),
+	ROW("devmem/from/64k", "page", devmem, 64, 0, FROM_DEVICE),
+	ROW("devmem/to/2m", "page", devmem, 2048, 0, TO_DEVICE),
+	ROW("devmem/from/2m", "page", devmem, 2048, 0, FROM_DEVICE),
 	ROW("copy/to", "page", copy_range, true, TO_DEVICE, 0),
 	ROW("copy/from", "page", copy_range, true, FROM_DEVICE, 0),
 	ROW("copy_plain/to", "page", copy_range, false, TO_DEVICE, 0),
 	ROW("copy_plain/from", "page", copy_range, false, FROM_DEVICE, 0),
 	ROW("zero/device", "page", zero, 0, 0, 0),
-	FULL_ROW("scale/to/4k", "page", devmem, 1, 4, TO_DEVICE),
-	FULL_ROW("scale/from/4k", "page", devmem, 1, 4, FROM_DEVICE),
-	FULL_ROW("scale/to/64k", "page", devmem, 1, 64, TO_DEVICE),
-	FULL_ROW("scale/from/64k", "page", devmem, 1, 64, FROM_DEVICE),
-	FULL_ROW("scale/to/1m", "page", devmem, 1, 1024, TO_DEVICE),
-	FULL_ROW("scale/from/1m", "page", devmem, 1, 1024, FROM_DEVICE),
-	FULL_ROW("scale/to/16m", "page", devmem, 1, 16384, TO_DEVICE),
-	FULL_ROW("scale/from/16m", "page", devmem, 1, 16384, FROM_DEVICE),
-	FULL_ROW("scale/to/256m", "page", devmem, 1, 262144, TO_DEVICE),
-	FULL_ROW("scale/from/256m", "page", devmem, 1, 262144, FROM_DEVICE),
-	FULL_ROW("scale/to/1g", "page", devmem, 1, 1048576, TO_DEVICE),
-	FULL_ROW("scale/from/1g", "page", devmem, 1, 1048576, FROM_DEVICE),
+	FULL_ROW("scale/to/4k", "page", devmem, 0, 4, TO_DEVICE),
+	FULL_ROW("scale/from/4k", "page", devmem, 0, 4, FROM_DEVICE),
+	FULL_ROW("scale/to/64k", "page", devmem, 0, 64, TO_DEVICE),
+	FULL_ROW("scale/from/64k", "page", devmem, 0, 64, FROM_DEVICE),
+	FULL_ROW("scale/to/1m", "page", devmem, 0, 1024, TO_DEVICE),
+	FULL_ROW("scale/from/1m", "page", devmem, 0, 1024, FROM_DEVICE),
+	FULL_ROW("scale/to/16m", "page", devmem, 0, 16384, TO_DEVICE),
+	FULL_ROW("scale/from/16m", "page", devmem, 0, 16384, FROM_DEVICE),
+	FULL_ROW("scale/to/256m", "page", devmem, 0, 262144, TO_DEVICE),
+	FULL_ROW("scale/from/256m", "page", devmem, 0, 262144, FROM_DEVICE),
+	FULL_ROW("scale/to/1g", "page", devmem, 0, 1048576, TO_DEVICE),
+	FULL_ROW("scale/from/1g", "page", devmem, 0, 1048576, FROM_DEVICE),
 	{ }
 };

@@ -17,13 +17,16 @@
 /* A file system on a RAM disk, if whoever prepared the machine made one */
 #define DISK_FILE	"/mnt/devmem_bench"
 
-/* arg: pages of a folio, device */
+/* arg: KiB of a folio, device */
 static double fault(const struct bench_row *row)
 {
-	size_t step = row->arg[0] * PAGE, size = 2 * bench.range;
-	char *p = map_range(size);
+	size_t step = row->arg[0] << 10, size = 2 * bench.range;
 	double begin, took;
+	char *p;
 
+	if (step < PAGE)
+		return BENCH_SKIP;
+	p = map_range(size);
 	if (!p || choose_folios(p, size, row->arg[0]))
 		return failed("a range");
 	if (row->arg[1] && bind_range(p, size, bench.node)) {
@@ -31,7 +34,7 @@ static double fault(const struct bench_row *row)
 		return failed("mbind");
 	}
 	/* The page tables are there: the first page of each table makes it. */
-	if (row->arg[0] == 1) {
+	if (step == PAGE) {
 		touch(p, size, HUGE);
 		madvise(p, size, MADV_DONTNEED);
 	}
@@ -162,10 +165,12 @@ static double mmap_munmap(const struct bench_row *row)
 }
 
 const struct bench_row program_rows[] = {
-	ROW("fault/system/4k", "fault", fault, 1, false, 0),
-	ROW("fault/system/huge", "fault", fault, 512, false, 0),
-	ROW("fault/device/4k", "fault", fault, 1, true, 0),
-	ROW("fault/device/huge", "fault", fault, 512, true, 0),
+	ROW("fault/system/4k", "fault", fault, 4, false, 0),
+	ROW("fault/system/64k", "fault", fault, 64, false, 0),
+	ROW("fault/system/2m", "fault", fault, 2048, false, 0),
+	ROW("fault/device/4k", "fault", fault, 4, true, 0),
+	ROW("fault/device/64k", "fault", fault, 64, true, 0),
+	ROW("fault/device/2m", "fault", fault, 2048, true, 0),
 	ROW("program/fork_exec", "call", fork_exec, 0, 0, 0),
 	ROW("program/read", "page", cache_read, false, 0, 0),
 	ROW("program/read_cached", "page", cache_read, true, 0, 0),

@@ -44,7 +44,7 @@ static int prepare(struct work *w, int what, pthread_barrier_t *start)
 	w->p = map_range(bench.range);
 	w->what = what;
 	w->start = start;
-	if (!w->p || choose_folios(w->p, bench.range, 1))
+	if (!w->p || choose_folios(w->p, bench.range, 0))
 		return -1;
 	if (what == FAULT_DEVICE && bind_range(w->p, bench.range, bench.node))
 		return -1;
