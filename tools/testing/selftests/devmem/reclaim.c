@@ -370,7 +370,10 @@ TEST_F_TIMEOUT(device, move_elsewhere, PATIENCE)
 	EXPECT_LE(before + least, counter(self->dev[0], "coherent_moved_out"));
 	TH_LOG("%ld pages had to move, the other nodes have %ld more, the nearest had room for %ld",
 	       least, there, pages.free);
-	EXPECT_LE(least / 4, there);
+	/* What was freed late may be there, and be filled first. */
+	EXPECT_LT(pages.free, least);
+	EXPECT_LE(pages.free > least * 3 / 4 ? least - pages.free : least / 4,
+		  there);
 	EXPECT_EQ(0, end_tenant(&hot));
 	EXPECT_EQ(0, end_tenant(&filler));
 	EXPECT_EQ(0, end_tenant(&cold));
