@@ -71,8 +71,9 @@ fill() {
 	echo "$text"
 }
 
-# All machines: node 0 with the CPUs, node 1 behind it with one block, node 2 with two. On x86 the firmware keeps the last pages of low RAM, so that of the last
-# node one block is not whole and stays unused; and the boot loader puts the initrd
+# All machines: node 0 with the CPUs, node 1 behind it with one block, node 2 with
+# two. On x86 the firmware keeps the last pages of low RAM, so that of the last node
+# one block is not whole and stays unused; and the boot loader puts the initrd
 # there, which has to be moved.
 MACHINE+=(--mem "$(fill "{$SYSTEM}")" --device-mem "$(fill '{1},{2}')" --no-register)
 
