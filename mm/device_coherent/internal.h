@@ -113,9 +113,9 @@ extern struct device_attribute dev_attr_make_room;
 void device_coherent_reset_room(int nid);
 struct page *device_coherent_alloc_full(struct device_coherent_request *req);
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
-void device_coherent_unmark(struct folio *folio);
+bool device_coherent_unmark(struct folio *folio);
 #else
-static inline void device_coherent_unmark(struct folio *folio) { }
+static inline bool device_coherent_unmark(struct folio *folio) { return false; }
 #endif
 
 /*

@@ -66,6 +66,8 @@
  * @refused: the folio that there was no target for
  * @full: there was none for a small page
  * @reserve: with DEVICE_COHERENT_MIGRATE_WHOLE, targets of large folios
+ * @tried: the folio that was given one last ...
+ * @target: ... and that
  */
 struct range_walk {
 	bool (*see)(struct range_walk *rw, struct folio *folio,
@@ -90,6 +92,8 @@ struct range_walk {
 	struct folio *refused;
 	bool full;
 	struct list_head reserve;
+	struct folio *tried;
+	struct folio *target;
 };
 
 static void see_unmovable(struct range_walk *rw, unsigned long nr)
@@ -628,6 +632,8 @@ static struct folio *get_target(struct folio *src, unsigned long private)
 		dst = get_reserved(rw, folio_order(src));
 	else
 		dst = alloc_target(src, rw);
+	rw->tried = src;
+	rw->target = dst;
 	if (!dst) {
 		rw->refused = src;
 		rw->full |= !folio_test_large(src);
@@ -636,21 +642,28 @@ static struct folio *get_target(struct folio *src, unsigned long private)
 	return dst;
 }
 
-/* A reserved target stays reserved, for the next try. */
+/*
+ * A reserved target stays reserved, for the next try. If that is migrate_pages()'s
+ * own, since not all of the folio could be unmapped, the mark is there already.
+ */
 static void put_target(struct folio *dst, unsigned long private)
 {
 	struct range_walk *rw = (struct range_walk *)private;
 
-	if (is_whole(rw, dst))
-		list_add(&dst->lru, &rw->reserve);
-	else
+	if (!is_whole(rw, dst)) {
 		folio_put(dst);
+		return;
+	}
+	if (dst == rw->target)
+		device_coherent_unmark(rw->tried);
+	list_add(&dst->lru, &rw->reserve);
 }
 
 /*
  * migrate_pages() splits a large folio that there is no room for. If none is to
  * be split, have the room before. Those that there is room for are moved to @whole,
- * what stays to @stay.
+ * what stays to @stay. One of which a part isn't mapped any more is split anyway,
+ * and its pieces want room then.
  */
 static void reserve_targets(struct range_walk *rw, struct list_head *whole,
 			    struct list_head *stay)
@@ -658,7 +671,7 @@ static void reserve_targets(struct range_walk *rw, struct list_head *whole,
 	struct folio *folio, *tmp, *dst;
 
 	list_for_each_entry_safe(folio, tmp, &rw->folios, lru) {
-		if (!folio_test_large(folio))
+		if (!folio_test_large(folio) || device_coherent_unmark(folio))
 			continue;
 		dst = alloc_target(folio, rw);
 		if (dst)

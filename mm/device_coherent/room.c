@@ -134,7 +134,8 @@ static void unmark(struct deferred_split *queue, struct folio *folio)
 	folio_clear_partially_mapped(folio);
 	/*
 	 * __folio_remove_rmap() counts, and then looks for the mark without the
-	 * lock: it has seen that there is none, or is seen here.
+	 * lock: it has seen that there is none, or is seen here. (It has no
+	 * barrier. Where that matters, the next page that is unmapped marks.)
 	 */
 	smp_mb__after_atomic();
 	if (all_mapped(folio))
@@ -145,7 +146,7 @@ static void unmark(struct deferred_split *queue, struct folio *folio)
 }
 
 /**
- * device_coherent_unmark() - a folio of which all is mapped isn't to be split
+ * device_coherent_unmark - a folio of which all is mapped isn't to be split
  * @folio: an isolated folio of the LRU lists, so that its cgroup stays
  *
  * migrate_pages() splits what is marked as partially mapped and on the queue for
@@ -153,19 +154,22 @@ static void unmark(struct deferred_split *queue, struct folio *folio)
  * entries map it.
  *
  * Context: takes the lock of the queue.
+ * Return: is it still to be split, since a part of it isn't mapped any more?
  */
-void device_coherent_unmark(struct folio *folio)
+bool device_coherent_unmark(struct folio *folio)
 {
 	struct deferred_split *queue;
 
 	if (!folio_test_large(folio) || !folio_test_anon(folio) ||
 	    !folio_test_partially_mapped(folio))
-		return;
+		return false;
 
 	queue = split_queue(folio_nid(folio), folio_memcg(folio));
 	spin_lock_irq(&queue->split_queue_lock);
 	unmark(queue, folio);
 	spin_unlock_irq(&queue->split_queue_lock);
+
+	return folio_test_partially_mapped(folio);
 }
 
 /*

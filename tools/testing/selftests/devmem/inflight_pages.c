@@ -176,6 +176,30 @@ TEST_F_TIMEOUT(inflight, whole_mapped_by_entries, PATIENCE)
 	munmap(p, HUGE);
 }
 
+/* One of which a part isn't mapped any more is split, and needs no more room. */
+TEST_F_TIMEOUT(inflight, whole_mapped_in_part, PATIENCE)
+{
+	struct devmem_migrate m = { .flags = DEVMEM_MIGRATE_WHOLE };
+	const long half = HUGE / PAGE / 2;
+	char *p;
+	int buf;
+
+	p = map_thp(HUGE);
+	if (!p)
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, madvise(p + HUGE / 2, HUGE / 2, MADV_DONTNEED));
+	buf = devmem_alloc(self->fd, self->n.d1, self->size - HUGE,
+			   DEVMEM_ALLOC_EXACT, 0);
+	ASSERT_LE(0, buf);
+	EXPECT_EQ(0, devmem_migrate(self->fd, p, HUGE, self->n.d1, DEVMEM_SELF,
+				    &m));
+	EXPECT_EQ(half, m.moved);
+	EXPECT_EQ(half, m.absent);
+	EXPECT_TRUE(placed(p, HUGE / 2, self->n.d1, 1));
+	close(buf);
+	munmap(p, HUGE);
+}
+
 struct holder {
 	pthread_t thread;
 	char *p;
