@@ -6,7 +6,7 @@ import re
 # crash ("traps: x[1] general protection fault") and OOM reports are not
 # among them.
 WARNINGS = re.compile("|".join((
-    r"(?<!EFI stub: )WARNING: ",
+    r"WARNING: ",
     r"\bBUG: ",
     r"\bBUG [a-z0-9_-]+ ?(\(|:)",
     r"kernel BUG at",

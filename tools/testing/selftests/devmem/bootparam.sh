@@ -20,6 +20,7 @@ SYSTEM=4
 # Not here, and why: NAME of BOOTS, or NAME.NAME of SAID
 declare -A NOT_HERE
 ITS_CPU=(--qemu "-smp 3,sockets=3,cores=1,threads=1")
+ALLOWED=()
 # MiB that are left over of the last node, and of nodes with their page structures
 LAST="{1#}"
 OWN_MEMMAP=126
@@ -36,6 +37,8 @@ if [[ ${DEVMEM_ARCH:-} == arm64 ]]; then
 	fi
 	# Less, and the stub gives up to keep the kernel out of device memory.
 	SYSTEM=8
+	# Of words that are bad
+	ALLOWED=(--allow-warning "EFI stub: WARNING: device_coherent:")
 	# What firmware says of CPUs, scripts/vm puts in other words.
 	ITS_CPU+=(--dt)
 	NOT_HERE[node_with_absent_cpu]="QEMU's device tree doesn't have such CPUs"
@@ -196,7 +199,7 @@ start_boot() {
 		read -ra options <<<"--no-register $GIB"
 		more=
 	fi
-	boot "$name" "${options[@]}" --append "device_coherent=$value $more" -- \
+	boot "$name" "${options[@]}" "${ALLOWED[@]}" --append "device_coherent=$value $more" -- \
 		"$DEVMEM_DIR/lib/node_report.sh"
 }
 

@@ -282,7 +282,11 @@ cpus_stay_on_system_nodes() {
 
 # NAME NODES: memory runs out there
 boot_oom() {
-	boot "$1" --mem 256M --sys-nodes 128M --device-mem 256M -- \
+	local mb=256
+
+	# With less elsewhere, the EFI stub doesn't keep the kernel off a device.
+	[[ ${DEVMEM_ARCH:-} != arm64 ]] || mb=512
+	boot "$1" --mem "${mb}M" --sys-nodes 128M --device-mem 256M -- \
 		"$DEVMEM_DIR/keepout.sh" oom "$2"
 	until [[ -e $WORK/$1.status ]]; do
 		sleep 0.2
